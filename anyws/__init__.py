@@ -1,0 +1,77 @@
+"""WebSocket client and server (RFC 6455) on structured concurrency, for trio and asyncio."""
+
+from __future__ import annotations
+
+from ._client import ClientConnection, Connecting, connect, wrap_client
+from ._connection import Connection, Data, ReceiveStream, SendStream, State
+from ._core.frames import CloseCode, Opcode
+from ._core.headers import Headers, HeadersLike, Request, Response
+from ._core.uri import URI, parse_uri
+from ._errors import (
+    CloseFrame,
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    HandshakeError,
+    HandshakeRejected,
+    InvalidHandshake,
+    InvalidURI,
+    LocalProtocolError,
+    MessageTypeError,
+    NegotiationError,
+    ProtocolError,
+    RemoteProtocolError,
+    WebSocketError,
+)
+from ._io.listen import inherited_sockets
+from ._options import ConnectionOptions
+from ._server import Server, ServerConnection, Serving, serve, wrap_server
+
+__all__ = [
+    "URI",
+    "ClientConnection",
+    "CloseCode",
+    "CloseFrame",
+    "ConcurrencyError",
+    "Connecting",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
+    "ConnectionOptions",
+    "Data",
+    "HandshakeError",
+    "HandshakeRejected",
+    "Headers",
+    "HeadersLike",
+    "InvalidHandshake",
+    "InvalidURI",
+    "LocalProtocolError",
+    "MessageTypeError",
+    "NegotiationError",
+    "Opcode",
+    "ProtocolError",
+    "ReceiveStream",
+    "RemoteProtocolError",
+    "Request",
+    "Response",
+    "SendStream",
+    "Server",
+    "ServerConnection",
+    "Serving",
+    "State",
+    "WebSocketError",
+    "connect",
+    "inherited_sockets",
+    "parse_uri",
+    "serve",
+    "wrap_client",
+    "wrap_server",
+]
+
+# People see `anyws.ConnectionClosed` in a traceback, not the file that it happens to be in.
+for _name in __all__:
+    if getattr(globals()[_name], "__module__", "").startswith("anyws."):
+        globals()[_name].__module__ = "anyws"
+del _name

@@ -1,0 +1,345 @@
+"""`connect`: from a URI to an open connection, and its life (RFC 6455 §4.1).
+
+Owns the order of the steps (dial, TLS, opening handshake) under one deadline, and the background
+task that a driver may need. What is said on the connection is the business of `_connection.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl as stdlib_ssl
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from socket import socket as Socket
+from types import TracebackType
+from typing import Any, Protocol, Unpack
+
+import anyio
+from anyio.abc import ByteStream, TaskGroup, TaskStatus
+
+from ._connection import Connection
+from ._core.handshake import build_request, check_response, check_subprotocols, make_key
+from ._core.headers import HeadersLike, Response
+from ._core.http1 import ClientHandshake
+from ._core.protocol import Protocol as WebSocketProtocol
+from ._core.uri import URI, parse_uri
+from ._errors import HandshakeError, InvalidHandshake
+from ._io.bytestream import ByteStreamTransport
+from ._io.dial import dial_tcp, dial_unix
+from ._io.pull import PullReceiver
+from ._io.reactors import new_reactor
+from ._io.socket_transport import SocketTransport
+from ._io.tls import TLSTransport
+from ._io.transport import Reactor, Transport
+from ._lifetime import Background, end_connection
+from ._options import (
+    DEFAULT_USER_AGENT,
+    OPEN_TIMEOUT,
+    ConnectionKeywords,
+    ConnectionOptions,
+    check_seconds,
+    connection_options,
+)
+
+__all__ = ["ClientConnection", "Connecting", "connect", "wrap_client"]
+
+
+class ClientConnection(Connection):
+    """The client's end of a WebSocket connection; made by `connect`."""
+
+    _is_client = True
+
+
+class TaskGroupLike(Protocol):
+    """A task group of anyio, or a nursery of trio."""
+
+    async def start(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Start a task and wait for it to say that it has started."""
+
+
+def connect(
+    uri: str,
+    *,
+    task_group: TaskGroup | TaskGroupLike | None = None,
+    headers: HeadersLike = (),
+    origin: str | None = None,
+    user_agent: str | None = DEFAULT_USER_AGENT,
+    subprotocols: Sequence[str] = (),
+    ssl: stdlib_ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+    path: str | bytes | os.PathLike[str] | None = None,
+    stream: ByteStream | None = None,
+    local_host: str | None = None,
+    happy_eyeballs_delay: float = 0.25,
+    open_timeout: float | None = OPEN_TIMEOUT,
+    **options: Unpack[ConnectionKeywords],
+) -> Connecting:
+    """Connect to a WebSocket server (RFC 6455 §4.1).
+
+    Either `async with connect(uri) as ws`, which closes the connection when the block is left:
+    with code 1000, with 1011 after an exception, with 1001 when cancelled. What the block raises
+    leaves it unchanged. Or `ws = await connect(uri, task_group=tg)`, where background work lives
+    in `tg` and closing is the caller's; when `tg` is cancelled, the connection is closed.
+
+    Args:
+        uri: `ws://` or `wss://`. International names and paths are encoded.
+        task_group: a task group of anyio or a nursery of trio, for the form without `async with`.
+        headers: more fields for the request. Host may be replaced; the other fields of the
+            handshake may not be given.
+        origin: the value of Origin, where a server wants one.
+        user_agent: the value of User-Agent; None sends none.
+        subprotocols: what to offer, in order of preference.
+        ssl: for `wss`; None is the default context, which verifies.
+        server_hostname: the name in the server's certificate, if it is not the URI's host.
+        path: of a Unix socket to connect to; the URI still names Host and path.
+        stream: a connected byte stream to use; it is closed with the connection.
+        local_host: an address of this machine to connect from.
+        happy_eyeballs_delay: seconds between attempts on a host's addresses.
+        open_timeout: seconds for everything until the connection is open; None for no limit.
+        options: see `ConnectionOptions`: `close_timeout`, `ping_interval`, `ping_timeout`,
+            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `logger`.
+
+    Raises:
+        InvalidURI: the URI is not one of WebSocket.
+        OSError: no address could be reached.
+        TimeoutError: `open_timeout` ran out; it says in which step.
+        HandshakeRejected: the server answered with another status than 101.
+        HandshakeError: TLS or the opening handshake failed.
+        TypeError, ValueError, LocalProtocolError: an argument cannot be used.
+
+    Cancelling: the socket is closed before `Cancelled` goes on. Leaving the block while cancelled
+        takes at most one second, for the Close frame.
+    """
+    target = parse_uri(uri)
+    if ssl is not None and not target.secure:
+        raise ValueError(f"ssl is for wss URIs, not for {uri!r}")
+    if path is not None and stream is not None:
+        raise ValueError("path and stream exclude each other")
+    check_seconds("open_timeout", open_timeout, optional=True)
+    check_seconds("happy_eyeballs_delay", happy_eyeballs_delay)
+
+    async def dial() -> Socket:
+        if path is not None:
+            return await dial_unix(path)
+        return await dial_tcp(
+            target.host,
+            target.port,
+            local_host=local_host,
+            happy_eyeballs_delay=happy_eyeballs_delay,
+        )
+
+    return Connecting(
+        target,
+        stream or dial,
+        task_group=task_group,
+        headers=headers,
+        origin=origin,
+        user_agent=user_agent,
+        subprotocols=check_subprotocols(subprotocols),
+        ssl=(ssl or _default_context) if target.secure else None,
+        server_hostname=server_hostname or target.host,
+        open_timeout=open_timeout,
+        options=connection_options(options),
+    )
+
+
+def wrap_client(
+    stream: ByteStream,
+    uri: str,
+    *,
+    task_group: TaskGroup | TaskGroupLike | None = None,
+    headers: HeadersLike = (),
+    origin: str | None = None,
+    user_agent: str | None = DEFAULT_USER_AGENT,
+    subprotocols: Sequence[str] = (),
+    open_timeout: float | None = OPEN_TIMEOUT,
+    **options: Unpack[ConnectionKeywords],
+) -> Connecting:
+    """Do the opening handshake over a connected byte stream, and use it as `connect` does.
+
+    The same as `connect(uri, stream=stream, ...)`, except that no TLS is added for `wss`: the
+    stream is taken to be as secure as it needs to be.
+    """
+    connecting = connect(
+        uri,
+        stream=stream,
+        task_group=task_group,
+        headers=headers,
+        origin=origin,
+        user_agent=user_agent,
+        subprotocols=subprotocols,
+        open_timeout=open_timeout,
+        **options,
+    )
+    connecting._ssl = None
+    return connecting
+
+
+class Connecting:
+    """What `connect` returns: to be entered with `async with`, or awaited with a task group."""
+
+    def __init__(
+        self,
+        uri: URI,
+        source: ByteStream | Callable[[], Awaitable[Socket]],
+        *,
+        task_group: TaskGroup | TaskGroupLike | None,
+        headers: HeadersLike,
+        origin: str | None,
+        user_agent: str | None,
+        subprotocols: tuple[str, ...],
+        ssl: stdlib_ssl.SSLContext | Callable[[], stdlib_ssl.SSLContext] | None,
+        server_hostname: str,
+        open_timeout: float | None,
+        options: ConnectionOptions,
+    ) -> None:
+        self._uri = uri
+        self._source = source
+        self._task_group = task_group
+        self._subprotocols = subprotocols
+        self._ssl = ssl
+        self._server_hostname = server_hostname
+        self._open_timeout = open_timeout
+        self._options = options
+        self._key = make_key(os.urandom(16))
+        self._request = build_request(
+            uri,
+            self._key,
+            headers=headers,
+            origin=origin,
+            user_agent=user_agent,
+            subprotocols=subprotocols,
+        )
+        self._step = ""
+        self._background: Background | None = None
+        self._connection: ClientConnection | None = None
+
+    def __await__(self) -> Generator[Any, Any, ClientConnection]:
+        return self._start().__await__()
+
+    async def _start(self) -> ClientConnection:
+        if self._task_group is None:
+            raise RuntimeError(
+                "a connection needs somewhere for its background work: use "
+                "`async with connect(...) as ws`, or `await connect(..., task_group=tg)`"
+            )
+        connection = await self._task_group.start(self._guard)
+        assert isinstance(connection, ClientConnection)
+        return connection
+
+    async def _guard(self, *, task_status: TaskStatus[ClientConnection]) -> None:
+        """Hold the connection open in somebody's task group until it is closed."""
+        async with self as connection:
+            task_status.started(connection)
+            await connection.wait_closed()
+
+    async def __aenter__(self) -> ClientConnection:
+        if self._background is not None:
+            raise RuntimeError("the object that connect() returns is for one connection only")
+        self._background = Background()
+        try:
+            self._connection = await self._open()
+        except BaseException:
+            await self._background.aclose()
+            raise
+        return self._connection
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._connection is not None
+        assert self._background is not None
+        try:
+            await end_connection(self._connection, exc)
+        finally:
+            await self._background.aclose()
+
+    async def _open(self) -> ClientConnection:
+        assert self._background is not None
+        reactor = new_reactor()
+        await self._background.start(reactor)
+        transport: Transport | None = None
+        if not callable(self._source):
+            transport = ByteStreamTransport(reactor, self._source)
+            await self._background.start(transport)
+        # The task group is open by now, if there is one: it outlives this scope.
+        with anyio.move_on_after(self._open_timeout):
+            try:
+                if transport is None:
+                    transport = await self._dial(reactor)
+                if self._ssl is not None:
+                    transport = await self._start_tls(transport)
+                return await self._shake_hands(transport)
+            except BaseException:
+                if transport is not None:
+                    transport.abort()
+                raise
+        uri = self._uri
+        raise TimeoutError(
+            f"{self._step} {uri.host} port {uri.port} took too long: "
+            f"open_timeout is {self._open_timeout} s"
+        )
+
+    async def _dial(self, reactor: Reactor) -> Transport:
+        self._step = "connecting to"
+        assert callable(self._source)
+        return SocketTransport(reactor, await self._source())
+
+    async def _start_tls(self, transport: Transport) -> Transport:
+        self._step = "the TLS handshake with"
+        context = self._ssl() if callable(self._ssl) else self._ssl
+        assert context is not None
+        tls = TLSTransport(transport, context, self._server_hostname)
+        try:
+            await tls.handshake()
+        except stdlib_ssl.SSLError as exc:
+            raise HandshakeError(
+                f"the TLS handshake with {self._server_hostname} failed: {exc}"
+            ) from exc
+        return tls
+
+    async def _shake_hands(self, transport: Transport) -> ClientConnection:
+        self._step = "the opening handshake with"
+        puller = PullReceiver(transport)
+        transport.start(puller)
+        http = ClientHandshake()
+        transport.write(http.send_request(self._request))
+        response = await _receive_response(puller, http)
+        subprotocol = check_response(response, self._key, self._subprotocols)
+        protocol = WebSocketProtocol(
+            is_client=True,
+            max_size=self._options.max_size,
+            max_fragments=self._options.max_fragments,
+        )
+        connection = ClientConnection(
+            transport,
+            protocol,
+            self._options,
+            request=self._request,
+            response=response,
+            subprotocol=subprotocol,
+        )
+        puller.hand_over(connection, http.trailing_data())
+        return connection
+
+
+async def _receive_response(puller: PullReceiver, http: ClientHandshake) -> Response:
+    while True:
+        try:
+            data = await puller.receive()
+        except OSError as exc:
+            raise InvalidHandshake(
+                f"the connection broke before the server answered: {exc}"
+            ) from exc
+        response = http.receive_data(data)
+        if response is not None:
+            return response
+
+
+@functools.cache
+def _default_context() -> stdlib_ssl.SSLContext:
+    """The default context, made once: loading the authorities takes tens of milliseconds."""
+    return stdlib_ssl.create_default_context()

@@ -1,0 +1,1076 @@
+"""The connection: joins a `Protocol` and a `Transport`, the same on both sides (RFC 6455 §5 to §7).
+
+Owns what an application does with an open connection: receiving, sending, pinging, closing, and
+who waits for what. It must not know how the connection came about, nor which loop it runs on.
+
+Bytes arrive by `feed`, which the transport calls; nothing of that waits for the application until
+`max_buffer` is spent. What is sent is framed and handed to the transport in one step; the only
+waits are before it. So the closing handshake, the answers to pings and the failing of the
+connection need no task, and nothing that is cancelled can leave half a frame behind.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import uuid
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio.abc import ObjectStream, SocketAttribute
+
+from ._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig
+from ._core.frames import CloseCode
+from ._core.headers import Request, Response
+from ._core.protocol import Flow, Protocol
+from ._errors import (
+    NORMAL_CODES,
+    CloseFrame,
+    ConcurrencyError,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    Initiator,
+    LocalProtocolError,
+    MessageTypeError,
+    RemoteProtocolError,
+)
+from ._io.transport import Timer, Transport, Waiter
+from ._keepalive import Keepalive
+from ._options import ConnectionOptions
+
+__all__ = ["Connection", "Data", "ReceiveStream", "SendStream", "State"]
+
+BytesLike = bytes | bytearray | memoryview
+#: What `send` takes as one message: text as `str`, binary as anything like `bytes`.
+Data = str | BytesLike
+
+# 1,024 messages not yet read, whatever their size: tiny ones cost more than their bytes.
+_MAX_UNREAD_MESSAGES = 1024
+
+# 1 s for the application to take, and answer, what came before a violation.
+_VIOLATION_GRACE = 1.0
+
+# Calls that need not wait take turns with other tasks every so often: 16 small messages are about
+# 0.2 ms of work.
+_CALLS_A_TURN = 16
+
+
+class State(enum.Enum):
+    """Where a connection is in its life (RFC 6455 §4.1, §7.1)."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Connection(ObjectStream[str | bytes]):
+    """An open WebSocket connection, client or server.
+
+    `ClientConnection` and `ServerConnection` are what `connect` and `serve` give; they are not
+    made by hand. Any number of tasks may send, ping and close; one at a time may receive. A call
+    that has nothing to wait for returns without a checkpoint, except for one in sixteen.
+
+    Attributes:
+        request: the request of the opening handshake.
+        response: its response.
+        subprotocol: the one that was agreed on, or None (§1.9).
+    """
+
+    _is_client: bool
+
+    def __init__(
+        self,
+        transport: Transport,
+        protocol: Protocol,
+        options: ConnectionOptions,
+        *,
+        request: Request,
+        response: Response,
+        subprotocol: str | None = None,
+    ) -> None:
+        self.request = request
+        self.response = response
+        self.subprotocol = subprotocol
+        self._transport = transport
+        self._reactor = transport.reactor
+        self._protocol = protocol
+        self._options = options
+        self._logger = options.logger
+        self._id: uuid.UUID | None = None
+        self._state = State.OPEN
+        self._calls = 0
+
+        # Reading
+        self._inbox: deque[str | bytes | Fragment] = deque()
+        self._unread_bytes = 0  # received while the inbox was not empty
+        self._paused = False
+        self._receiving = False
+        self._discarding = False  # only control frames count any more
+        self._skipping = False  # the rest of a message whose stream was left early
+        self._arrival = self._reactor.new_waiter()
+        self._verdict: _Verdict | None = None  # waits behind messages that are not delivered
+
+        # Writing
+        self._write_limit = options.write_limit
+        self._turns: deque[Waiter] = deque()
+        self._room: list[Waiter] = []
+        self._fragmenting: object | None = None  # the task that sends a fragmented message
+        self._owed_pong: bytes | None = None
+        transport.set_low_water(options.write_limit)
+
+        # Pings
+        self._pings: dict[bytes, _SentPing] = {}
+        self._latency = 0.0
+        self._keepalive = Keepalive(self, options.ping_interval, options.ping_timeout)
+
+        # Closing
+        self._sent_close: CloseFrame | None = None
+        self._received_close: CloseFrame | None = None
+        self._initiator: Initiator | None = None
+        self._cause: Exception | None = None
+        self._close_timer: Timer | None = None
+        self._end_waiters: list[Waiter] = []
+
+        self._keepalive.start()
+
+    # What the connection is
+
+    @property
+    def id(self) -> uuid.UUID:
+        """A random identifier, for logs."""
+        if self._id is None:
+            self._id = uuid.uuid4()
+        return self._id
+
+    @property
+    def state(self) -> State:
+        """OPEN, CLOSING once a Close frame went either way, CLOSED once the transport is gone."""
+        return self._state
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The extensions in use (§9.1): none so far."""
+        return ()
+
+    @property
+    def latency(self) -> float:
+        """The last round trip of a Ping, in seconds; 0 before the first one came back."""
+        return self._latency
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code received (§7.1.5), 1005 or 1006 where none was; None until CLOSED."""
+        return self._closed().code if self._state is State.CLOSED else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason received (§7.1.6), maybe empty; None until CLOSED."""
+        return self._closed().reason if self._state is State.CLOSED else None
+
+    @property
+    def local_address(self) -> Any:
+        """Host and port, or path, of this side; None where the stream has no address."""
+        return self.extra(SocketAttribute.local_address, None)
+
+    @property
+    def remote_address(self) -> Any:
+        """Host and port, or path, of the peer; None where the stream has no address."""
+        return self.extra(SocketAttribute.remote_address, None)
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Typed attributes of the transport, for `extra`: addresses, and TLS where it is used."""
+        return self._transport.attributes
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._state.value} remote={self.remote_address!r}>"
+
+    # Receiving
+
+    async def receive(self) -> str | bytes:
+        """Receive one message (RFC 6455 §6.2): text as `str`, binary as `bytes`.
+
+        Messages that arrived before the connection ended are received first.
+
+        Raises:
+            ConnectionClosed: the connection has ended, and all messages have been received.
+            ConcurrencyError: another task is receiving; it is not disturbed.
+
+        Cancelling: no message is lost, repeated or brought out of order.
+        Concurrency: one task at a time.
+        """
+        inbox = self._inbox
+        if not inbox or self._receiving:
+            await self._wait_for_message()
+        else:
+            self._calls += 1
+            if self._calls >= _CALLS_A_TURN:
+                await self._take_turns()
+        message = inbox.popleft()
+        if not inbox:
+            self._caught_up()
+        return message  # type: ignore[return-value]  # fragments are for `receive_stream` only
+
+    async def receive_text(self) -> str:
+        """Receive one message, which must be text.
+
+        Raises:
+            MessageTypeError: it is binary; the error carries it, and the connection stays usable.
+            ConnectionClosed, ConcurrencyError: as `receive`.
+
+        Cancelling, concurrency: as `receive`.
+        """
+        message = await self.receive()
+        if not isinstance(message, str):
+            raise MessageTypeError("text", message)
+        return message
+
+    async def receive_bytes(self) -> bytes:
+        """Receive one message, which must be binary.
+
+        Raises:
+            MessageTypeError: it is text; the error carries it, and the connection stays usable.
+            ConnectionClosed, ConcurrencyError: as `receive`.
+
+        Cancelling, concurrency: as `receive`.
+        """
+        message = await self.receive()
+        if not isinstance(message, bytes):
+            raise MessageTypeError("binary", message)
+        return message
+
+    def __aiter__(self) -> Connection:
+        """Iterate over messages until the connection ends.
+
+        Iteration ends on a normal closure (1000, 1001 or no code).
+
+        Raises:
+            ConnectionClosedError: the connection ended in any other way.
+            ConcurrencyError: another task is receiving.
+
+        Cancelling, concurrency: as `receive`.
+        """
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.receive()
+        except ConnectionClosedOK:
+            raise StopAsyncIteration from None
+
+    def receive_stream(self, *, max_size: int | None = None) -> ReceiveStream:
+        """Receive one message piece by piece, as its bytes arrive, however it is framed.
+
+        Use it as `async with ws.receive_stream() as chunks: async for chunk in chunks: ...`.
+        Entering waits for a message to begin. Pieces are `str` of a text message and `bytes` of a
+        binary one. The connection's own `max_size` does not apply; memory stays bounded, since
+        the peer has to wait once `max_buffer` is spent.
+
+        Args:
+            max_size: the largest message, in bytes; None for no limit. More than that fails the
+                connection with 1009.
+        """
+        return ReceiveStream(self, max_size)
+
+    async def _wait_for_message(self) -> None:
+        """Wait until there is something in the inbox."""
+        self._begin_receiving()
+        try:
+            await self._wait_for_arrival()
+        finally:
+            self._receiving = False
+
+    def _begin_receiving(self) -> None:
+        if self._receiving:
+            raise ConcurrencyError("another task is receiving from this connection already")
+        self._receiving = True
+
+    async def _wait_for_arrival(self) -> None:
+        inbox = self._inbox
+        while not inbox:
+            if self._verdict is not None:
+                # The application has had all that came before it.
+                self._apply_verdict()
+            if self._state is State.CLOSED:
+                raise self._closed()
+            if self._paused:
+                self._resume()
+            self._calls = 0
+            self._transport.flush()
+            await self._arrival.wait()
+
+    async def _take_turns(self) -> None:
+        self._calls = 0
+        self._transport.flush()
+        await self._reactor.checkpoint()
+
+    def _caught_up(self) -> None:
+        """The inbox is empty."""
+        self._unread_bytes = 0
+        if self._paused and self._verdict is None:
+            self._resume()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    # Receiving: called by the transport
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the transport. Not for applications."""
+        self._keepalive.heard = True
+        self._handle(self._protocol.receive_data(data))
+        if self._inbox:
+            self._arrival.wake()
+            self._unread_bytes += len(data)
+            if (
+                self._unread_bytes >= self._options.max_buffer
+                or len(self._inbox) >= _MAX_UNREAD_MESSAGES
+            ) and not self._discarding:
+                self._pause()
+        elif (
+            self._options.max_size is None
+            and not self._receiving
+            and self._protocol.unfinished_bytes >= self._options.max_buffer
+            and not self._discarding
+        ):
+            # A message without bounds grows only while somebody waits for it.
+            self._pause()
+
+    def _handle(self, events: list[Event]) -> None:
+        inbox = self._inbox
+        for event in events:
+            kind = type(event)
+            if kind is bytes or kind is str:
+                inbox.append(event)  # type: ignore[arg-type]  # just checked
+            else:
+                self._handle_special(event)
+
+    def _handle_special(self, event: Event) -> None:
+        """Act on what is not a whole message."""
+        if isinstance(event, Fragment):
+            if not self._skipping:
+                self._inbox.append(event)
+            elif event.final:
+                self._skipping = False
+        elif isinstance(event, Ping):
+            self._answer_ping(event.data)
+        elif isinstance(event, Pong):
+            self._take_pong(event.data)
+        elif isinstance(event, CloseReceived):
+            self._take_close(event.close)
+        elif isinstance(event, TooBig):
+            # The application may still ask for it as a stream: as long as nobody waits for a
+            # whole message, it waits, and so does the peer.
+            self._verdict = _Verdict(event.code, event.reason, final=False)
+            if self._receiving and not self._inbox:
+                self._arrival.wake()
+            else:
+                self._pause()
+        else:
+            assert not isinstance(event, str | bytes)
+            self._verdict = _Verdict(event.code, event.reason, final=True)
+            if self._inbox and self._state is State.OPEN:
+                self._pause()
+                self._verdict.timer = self._reactor.call_later(
+                    _VIOLATION_GRACE, self._apply_verdict
+                )
+            else:
+                self._apply_verdict()
+
+    def eof(self) -> None:
+        """Take note of the end of the peer's bytes. Not for applications."""
+        if self._received_close is None and self._sent_close is None and self._verdict is None:
+            self._initiator = "transport"
+            self._blame(EOFError("the peer ended the byte stream without a Close frame"))
+        self._transport.abort()
+
+    def lost(self, exc: Exception | None) -> None:
+        """Take note of the end of the transport. Not for applications."""
+        if self._state is State.CLOSED:
+            return
+        if self._verdict is not None and self._verdict.final:
+            self._blame(RemoteProtocolError(self._verdict.reason))
+            self._initiator = self._initiator or "local"
+        self._initiator = self._initiator or "transport"
+        if self._cause is None:
+            self._cause = exc
+        self._drop_verdict()
+        self._state = State.CLOSED
+        self._keepalive.stop()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())
+        self._arrival.wake()
+        for waiter in (*self._turns, *self._room, *self._end_waiters):
+            waiter.wake()
+        for ping in self._pings.values():
+            ping.wake()
+
+    # Sending
+
+    async def send(
+        self,
+        data: Data | Iterable[Data] | AsyncIterable[Data],
+        *,
+        text: bool | None = None,
+    ) -> None:
+        """Send one message (RFC 6455 §6.1).
+
+        Waits first until fewer than `write_limit` bytes are queued and it is this message's turn,
+        then queues the whole message. Once it returns, the message goes out whole and in order,
+        as long as the connection lives.
+
+        Args:
+            data: `str` is sent as text, anything like `bytes` as binary. An iterable or async
+                iterable of these is sent as one fragmented message, each item a frame at once.
+            text: True sends bytes as text (they must be UTF-8, and are checked), False sends a
+                `str` as binary, in UTF-8.
+
+        Raises:
+            ConnectionClosed: the connection is not open; the message was not sent.
+            TypeError: `data` is of another type, a mapping for instance; nothing was sent.
+            LocalProtocolError: it cannot be sent as text; nothing was sent.
+            ConcurrencyError: this task is in the middle of a fragmented message itself.
+
+        Cancelling: of an unfragmented message nothing is sent, now or later. A fragmented one
+            that has begun cannot be taken back: the connection is failed with 1011.
+        Concurrency: any number of tasks; messages do not mix.
+        """
+        if isinstance(data, str | bytes | bytearray | memoryview):
+            payload, is_text = _to_payload(data, text)
+            self._calls += 1
+            if self._calls >= _CALLS_A_TURN:
+                await self._take_turns()
+            if (
+                self._state is not State.OPEN
+                or self._turns
+                or self._fragmenting is not None
+                or self._transport.unsent >= self._write_limit
+            ):
+                await self._wait_for_turn()
+            self._transport.write(*self._protocol.send_message(payload, text=is_text))
+        else:
+            await self._send_iterable(data, text)
+
+    async def _send_iterable(
+        self, data: Iterable[Data] | AsyncIterable[Data], text: bool | None
+    ) -> None:
+        if isinstance(data, Mapping) or not isinstance(data, Iterable | AsyncIterable):
+            raise TypeError(
+                f"cannot send {type(data).__name__}; "
+                "expected str, bytes-like, or an iterable of these"
+            )
+        async with _Fragments(self, text) as fragments:
+            if isinstance(data, AsyncIterable):
+                async for chunk in data:
+                    await fragments.write(chunk)
+            else:
+                for chunk in data:
+                    await fragments.write(chunk)
+
+    def send_stream(self, *, text: bool = False) -> SendStream:
+        """Send one message piece by piece, each piece a frame at once (RFC 6455 §5.4).
+
+        Use it as `async with ws.send_stream() as writer: await writer.write(chunk)`. The message
+        begins with the first `write`, from which on other messages wait; leaving the block ends
+        it. If the block is left by an exception, or cancelled, after the message has begun, the
+        connection is failed with 1011: the peer never takes a part for the whole.
+
+        Args:
+            text: send a text message, of `str` pieces; else a binary one, of bytes-like pieces.
+        """
+        return SendStream(self, text)
+
+    async def _wait_for_turn(self) -> None:
+        """Wait until no fragmented message is under way, there is room, and all before us sent."""
+        if self._fragmenting is not None and self._fragmenting == _current_task():
+            raise ConcurrencyError("this task is in the middle of a fragmented message itself")
+        waiter = self._reactor.new_waiter()
+        self._turns.append(waiter)
+        try:
+            while True:
+                if self._state is not State.OPEN:
+                    raise await self._no_longer_open()
+                self._transport.flush()
+                if (
+                    self._turns[0] is waiter
+                    and self._fragmenting is None
+                    and self._transport.unsent < self._write_limit
+                ):
+                    return
+                await waiter.wait()
+        finally:
+            self._turns.remove(waiter)
+            self._next_turn()
+
+    def _next_turn(self) -> None:
+        if self._turns:
+            self._turns[0].wake()
+
+    async def _wait_for_room(self) -> None:
+        """Wait until fewer than `write_limit` bytes are queued."""
+        if self._state is not State.OPEN:
+            raise await self._no_longer_open()
+        if self._transport.unsent < self._write_limit:
+            return
+        waiter = self._reactor.new_waiter()
+        self._room.append(waiter)
+        try:
+            while True:
+                self._transport.flush()
+                if self._transport.unsent < self._write_limit:
+                    return
+                await waiter.wait()
+                if self._state is not State.OPEN:
+                    raise await self._no_longer_open()
+        finally:
+            self._room.remove(waiter)
+
+    def drained(self) -> None:
+        """Take note that there is room to write again. Called by the transport."""
+        if self._owed_pong is not None:
+            data, self._owed_pong = self._owed_pong, None
+            self._answer_ping(data)
+        for waiter in self._room:
+            waiter.wake()
+        self._next_turn()
+
+    # Pings
+
+    async def ping(self, data: str | BytesLike | None = None) -> float:
+        """Send a Ping, wait for its Pong, and return the seconds between (RFC 6455 §5.5.2).
+
+        Args:
+            data: at most 125 bytes, not in use by another Ping that waits; random if None.
+
+        Raises:
+            ConnectionClosed: the connection is not open, or ended before the Pong came.
+            LocalProtocolError: more than 125 bytes.
+            ConcurrencyError: a Ping with this data is waiting for its Pong already.
+
+        Cancelling: the Ping may have been sent; its Pong is ignored.
+        Concurrency: any number of tasks.
+        """
+        await self._wait_for_room()
+        payload = self._unused_ping() if data is None else _to_payload(data, None)[0]
+        if payload in self._pings:
+            raise ConcurrencyError(f"a Ping with the data {payload!r} waits for its Pong already")
+        ping = self._write_ping(payload, self._reactor.new_waiter())
+        try:
+            while ping.latency is None:
+                if self._state is State.CLOSED:
+                    raise self._closed()
+                self._transport.flush()
+                await ping.wait()
+        finally:
+            if self._pings.get(payload) is ping:
+                del self._pings[payload]
+        return ping.latency
+
+    async def pong(self, data: str | BytesLike = b"") -> None:
+        """Send a Pong that nobody asked for, a one-way heartbeat (RFC 6455 §5.5.3).
+
+        Args:
+            data: at most 125 bytes.
+
+        Raises:
+            ConnectionClosed: the connection is not open.
+            LocalProtocolError: more than 125 bytes.
+
+        Cancelling: nothing was sent.
+        Concurrency: any number of tasks.
+        """
+        await self._wait_for_room()
+        self._transport.write(self._protocol.send_pong(_to_payload(data, None)[0]))
+
+    def _send_keepalive_ping(self) -> None:
+        """Send a Ping that nobody waits for, unless the write buffer is full."""
+        if self._transport.unsent < self._write_limit:
+            self._write_ping(self._unused_ping(), None)
+
+    def _unused_ping(self) -> bytes:
+        while (payload := os.urandom(4)) in self._pings:
+            pass
+        return payload
+
+    def _write_ping(self, payload: bytes, waiter: Waiter | None) -> _SentPing:
+        frame = self._protocol.send_ping(payload)
+        ping = self._pings[payload] = _SentPing(self._reactor.clock(), waiter)
+        self._transport.write(frame)
+        return ping
+
+    def _answer_ping(self, data: bytes) -> None:
+        if self._protocol.writing is Flow.CLOSED:
+            return
+        if self._transport.unsent < self._write_limit:
+            self._transport.write(self._protocol.send_pong(data))
+        else:
+            # §5.5.3: of several Pings, only the latest needs an answer. So a flood of them from a
+            # peer that does not read costs no memory.
+            self._owed_pong = data
+
+    def _take_pong(self, data: bytes) -> None:
+        if data not in self._pings:
+            return
+        now = self._reactor.clock()
+        # A Pong answers the Pings before it too: the peer may have skipped those.
+        for payload in list(self._pings):
+            ping = self._pings.pop(payload)
+            ping.latency = now - ping.sent_at
+            ping.wake()
+            if payload == data:
+                self._latency = ping.latency
+                return
+
+    # Closing
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Do the closing handshake (RFC 6455 §7.1.2) and wait for the end of the connection.
+
+        Sends a Close frame, drops data that still arrives, and returns when the peer has
+        answered and the transport is closed, or when `close_timeout` is over, which covers all of
+        it. If the connection is closing or closed already, only waits for its end.
+
+        Args:
+            code: 1000-1003, 1007-1014 or 3000-4999 (§7.4).
+            reason: at most 123 bytes of UTF-8.
+
+        Raises:
+            LocalProtocolError: `code` or `reason` is out of range; nothing was sent.
+
+        Cancelling: the closing handshake goes on in the background, within its deadline.
+        Concurrency: any number of tasks; the first one's code counts.
+        """
+        if code == CloseCode.NO_STATUS_RCVD:
+            raise LocalProtocolError("close code 1005 may not be sent (RFC 6455 §7.4.1)")
+        self._begin_close(code, reason)
+        await self.wait_closed()
+
+    async def aclose(self) -> None:
+        """Do as `close()`.
+
+        Cancelling: the transport is closed at once, as for any resource of anyio.
+        """
+        try:
+            await self.close()
+        except BaseException:
+            self._abort()
+            raise
+
+    async def send_eof(self) -> None:
+        """Send a Close frame with code 1000 and go on receiving until the peer answers it.
+
+        WebSocket has no half-close: the peer should answer at once, and `close_timeout` is all
+        the time it has. Does nothing if the connection is closing already.
+
+        Cancelling: cannot happen; this is no checkpoint.
+        """
+        if self._state is State.OPEN and self._verdict is None:
+            self._write_close(CloseCode.NORMAL_CLOSURE, "")
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended, for whatever reason; `close_code` tells which.
+
+        Cancelling: nothing changes.
+        Concurrency: any number of tasks.
+        """
+        if self._state is State.CLOSED:
+            return
+        waiter = self._reactor.new_waiter()
+        self._end_waiters.append(waiter)
+        try:
+            while self._state is not State.CLOSED:  # type: ignore[comparison-overlap]
+                self._transport.flush()
+                await waiter.wait()
+        finally:
+            self._end_waiters.remove(waiter)
+
+    def _begin_close(self, code: int, reason: str) -> None:
+        """Send a Close frame, and read on only to see the peer's."""
+        if self._state is State.OPEN:
+            if self._verdict is not None and self._verdict.final:
+                self._apply_verdict()
+            else:
+                self._write_close(code, reason)
+        self._discard()
+
+    def _discard(self) -> None:
+        """Drop data from now on: only the peer's Close frame still counts (§7.1.1)."""
+        if self._state is not State.CLOSED:
+            self._discarding = True
+            self._drop_verdict()
+            self._handle(self._protocol.discard())
+            self._resume()
+
+    def _write_close(self, code: int, reason: str, *, initiator: Initiator = "local") -> None:
+        frame = self._protocol.send_close(code, reason)
+        self._initiator = self._initiator or initiator
+        self._sent_close = CloseFrame(int(code), reason)
+        self._leave_open_state()
+        self._transport.write(frame)
+        self._transport.flush()
+
+    def _take_close(self, close: CloseFrame) -> None:
+        """The peer's Close frame came: answer it if it is the first (§5.5.1), and finish."""
+        self._received_close = close
+        if self._sent_close is None:
+            # An empty Close is answered by an empty one.
+            self._write_close(close.code, close.reason, initiator="remote")
+        self._finish_handshake()
+
+    def _finish_handshake(self) -> None:
+        """Both sides have closed, or this side gave up: the server ends the bytes (§7.1.1).
+
+        The client waits for that, so that the server is spared the TIME_WAIT state; the deadline
+        holds for both.
+        """
+        if not self._is_client:
+            self._transport.write_eof()
+
+    def _leave_open_state(self) -> None:
+        """Start the deadline of the closing handshake, and let go whoever wanted to send."""
+        self._state = State.CLOSING
+        self._keepalive.stop()
+        self._close_timer = self._reactor.call_later(
+            self._options.close_timeout, self._on_close_timeout
+        )
+        for waiter in (*self._turns, *self._room):
+            waiter.wake()
+
+    def _on_close_timeout(self) -> None:
+        seconds = self._options.close_timeout
+        self._blame(TimeoutError(f"the closing handshake took more than {seconds} s"))
+        self._transport.abort()
+
+    def _fail(self, code: int, reason: str, cause: Exception) -> None:
+        """Fail the connection (§7.1.7): say why, then end the bytes."""
+        self._blame(cause)
+        if self._state is State.OPEN:
+            self._write_close(code, _shortened(reason))
+        if self._state is State.CLOSING:
+            self._discard()
+            self._finish_handshake()
+
+    def _abort(self) -> None:
+        """Close the transport at once, with a Close frame if the kernel takes it."""
+        if self._state is State.OPEN:
+            self._write_close(CloseCode.GOING_AWAY, "")
+        self._transport.abort()
+
+    def _blame(self, cause: Exception) -> None:
+        if self._cause is None:
+            self._cause = cause
+
+    def _apply_verdict(self) -> None:
+        verdict = self._verdict
+        if verdict is not None:
+            self._drop_verdict()
+            self._fail(verdict.code, verdict.reason, RemoteProtocolError(verdict.reason))
+
+    def _drop_verdict(self) -> None:
+        if self._verdict is not None and self._verdict.timer is not None:
+            self._verdict.timer.cancel()
+        self._verdict = None
+
+    async def _no_longer_open(self) -> ConnectionClosed:
+        """Wait for the end, which is under way and has its deadline, and say how it came."""
+        await self.wait_closed()
+        return self._closed()
+
+    def _closed(self) -> ConnectionClosed:
+        """Say how the connection ended, in a new exception for whoever asks."""
+        sent, received = self._sent_close, self._received_close
+        normal = (
+            sent is not None
+            and received is not None
+            and sent.code in NORMAL_CODES
+            and received.code in NORMAL_CODES
+        )
+        kind = ConnectionClosedOK if normal else ConnectionClosedError
+        closed = kind(sent, received, self._initiator or "transport")
+        closed.__cause__ = None if normal else self._cause
+        return closed
+
+
+class ReceiveStream:
+    """One message, piece by piece; made by `Connection.receive_stream`.
+
+    Attributes:
+        text: whether the message is text; known once the block is entered.
+    """
+
+    def __init__(self, connection: Connection, max_size: int | None) -> None:
+        self._connection = connection
+        self._max_size = max_size
+        self._size = 0
+        self._ended = False
+        self.text = False
+
+    async def __aenter__(self) -> ReceiveStream:
+        """Wait for a message to begin.
+
+        Raises:
+            ConnectionClosed, ConcurrencyError: as `Connection.receive`.
+
+        Cancelling: the message, if it has begun, is dropped, and the next one comes next.
+        """
+        connection = self._connection
+        connection._begin_receiving()
+        try:
+            if not connection._inbox:
+                if connection._verdict is not None and not connection._verdict.final:
+                    connection._drop_verdict()
+                connection._handle(connection._protocol.read_as_stream())
+                connection._caught_up()
+            await connection._wait_for_arrival()
+        except BaseException:
+            self._leave()
+            raise
+        first = connection._inbox[0]
+        self.text = isinstance(first.data if isinstance(first, Fragment) else first, str)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Drop what has not been read of the message; the next one can be received then."""
+        self._leave()
+
+    def __aiter__(self) -> ReceiveStream:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        """Return the next piece.
+
+        Raises:
+            ConnectionClosed: the connection ended before the message did.
+
+        Cancelling: no piece is lost.
+        """
+        if self._ended:
+            raise StopAsyncIteration
+        connection = self._connection
+        await connection._wait_for_arrival()
+        piece = connection._inbox.popleft()
+        if isinstance(piece, Fragment):
+            self._ended = piece.final
+            data = piece.data
+        else:
+            self._ended = True
+            data = piece
+        if not connection._inbox:
+            connection._caught_up()
+        self._count(data)
+        if not data and self._ended:
+            raise StopAsyncIteration
+        return data
+
+    def _count(self, data: str | bytes) -> None:
+        self._size += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if self._max_size is not None and self._size > self._max_size:
+            reason = f"incoming message of {self._size} bytes or more, limit {self._max_size}"
+            connection = self._connection
+            connection._fail(CloseCode.MESSAGE_TOO_BIG, reason, RemoteProtocolError(reason))
+            raise connection._closed()
+
+    def _leave(self) -> None:
+        connection = self._connection
+        connection._receiving = False
+        if self._ended:
+            return
+        self._ended = True
+        inbox = connection._inbox
+        if inbox and not isinstance(inbox[0], Fragment):
+            inbox.popleft()
+        elif not connection._protocol.read_whole():
+            # Nothing of it had come: there is nothing to drop.
+            pass
+        else:
+            connection._skipping = True
+            while inbox and connection._skipping:
+                piece = inbox.popleft()
+                connection._skipping = not (isinstance(piece, Fragment) and piece.final)
+        if not inbox:
+            connection._caught_up()
+
+
+class _Fragments:
+    """A fragmented message being sent, whose kind its first piece decides unless it is given."""
+
+    def __init__(self, connection: Connection, text: bool | None) -> None:
+        self._connection = connection
+        self._text = text
+        self._begun = False
+
+    async def __aenter__(self) -> _Fragments:
+        return self
+
+    async def write(self, chunk: Data) -> None:
+        """Send the next piece."""
+        if not isinstance(chunk, str | bytes | bytearray | memoryview):
+            raise TypeError(f"cannot send {type(chunk).__name__}; expected str or bytes-like")
+        if self._text is None:
+            self._text = isinstance(chunk, str)
+        payload, is_text = _to_payload(chunk, None)
+        if is_text is not self._text:
+            expected = "str" if self._text else "bytes-like"
+            raise TypeError(
+                f"cannot send {type(chunk).__name__} in this message, expected {expected}"
+            )
+        connection = self._connection
+        if not self._begun:
+            await connection._wait_for_turn()
+            self._begun = True
+            connection._fragmenting = _current_task()
+        else:
+            try:
+                await connection._wait_for_room()
+            except BaseException as exc:
+                self._give_up(exc)
+                raise
+        self._push(payload, final=False)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if exc is not None:
+                self._give_up(exc)
+            elif self._begun:
+                if self._connection._state is not State.OPEN:
+                    raise await self._connection._no_longer_open()
+                self._push(b"", final=True)
+            else:
+                await self._send_empty()
+        finally:
+            if self._begun:
+                self._connection._fragmenting = None
+                self._connection._next_turn()
+
+    async def _send_empty(self) -> None:
+        """End a message that never began: of no pieces at all, there is no message."""
+
+    def _push(self, payload: bytes, *, final: bool) -> None:
+        connection = self._connection
+        connection._transport.write(
+            *connection._protocol.send_fragment(payload, text=bool(self._text), final=final)
+        )
+
+    def _give_up(self, exc: BaseException) -> None:
+        """Fail the connection: the RFC knows no way to abandon a message that has begun."""
+        connection = self._connection
+        if self._begun and connection._state is State.OPEN:
+            reason = "a fragmented message was abandoned"
+            cause = LocalProtocolError(f"{reason}: {type(exc).__name__}")
+            connection._fail(CloseCode.INTERNAL_ERROR, reason, cause)
+
+
+class SendStream(_Fragments):
+    """One message, sent piece by piece; made by `Connection.send_stream`."""
+
+    def __init__(self, connection: Connection, text: bool) -> None:
+        super().__init__(connection, text)
+
+    async def __aenter__(self) -> SendStream:
+        return self
+
+    async def write(self, chunk: Data) -> None:
+        """Send the next piece of the message, as one frame.
+
+        Waits first until fewer than `write_limit` bytes are queued and, for the first piece, until
+        it is this message's turn.
+
+        Args:
+            chunk: `str` for a text message, bytes-like for a binary one.
+
+        Raises:
+            ConnectionClosed: the connection is not open.
+            TypeError: a piece of the other kind; it was not sent.
+
+        Cancelling: before the first piece nothing was sent; afterwards the connection is failed
+            with 1011, since a message with a hole in it would look whole.
+        """
+        await super().write(chunk)
+
+    async def _send_empty(self) -> None:
+        """End a message that never began: it is an empty one."""
+        await self._connection.send(b"", text=self._text)
+
+
+class _Verdict:
+    """A reason to fail the connection that waits for the application to take what came before.
+
+    `final` is False if taking the message as a stream lifts it.
+    """
+
+    __slots__ = ("code", "final", "reason", "timer")
+
+    def __init__(self, code: int, reason: str, *, final: bool) -> None:
+        self.code = code
+        self.reason = reason
+        self.final = final
+        self.timer: Timer | None = None
+
+
+class _SentPing:
+    """A Ping whose Pong has not come; `latency` is set when it does."""
+
+    __slots__ = ("_waiter", "latency", "sent_at")
+
+    def __init__(self, sent_at: float, waiter: Waiter | None) -> None:
+        self.sent_at = sent_at
+        self.latency: float | None = None
+        self._waiter = waiter
+
+    async def wait(self) -> None:
+        assert self._waiter is not None
+        await self._waiter.wait()
+
+    def wake(self) -> None:
+        if self._waiter is not None:
+            self._waiter.wake()
+
+
+def _to_payload(data: Data, text: bool | None) -> tuple[bytes, bool]:
+    """Return the bytes of a message, owned by nobody else, and whether it is text."""
+    if isinstance(data, str):
+        try:
+            return data.encode(), text is not False
+        except UnicodeEncodeError as exc:
+            raise LocalProtocolError(f"text cannot be encoded as UTF-8: {exc.reason}") from exc
+    payload = data if type(data) is bytes else bytes(data)
+    if text:
+        try:
+            str(payload, "utf-8")
+        except UnicodeDecodeError as exc:
+            raise LocalProtocolError(
+                f"bytes to be sent as text are not UTF-8: {exc.reason}"
+            ) from exc
+    return payload, bool(text)
+
+
+def _shortened(reason: str) -> str:
+    """Cut a reason to the 123 bytes that a Close frame has room for (§5.5)."""
+    return reason.encode()[:123].decode(errors="ignore")
+
+
+def _current_task() -> int:
+    return anyio.get_current_task().id

@@ -1,0 +1,230 @@
+"""The rules of the opening handshake (RFC 6455 §4), as functions on header fields.
+
+Owns what must be in a request and a response and what is wrong with one. It must not know the
+version of HTTP that carries them, nor sockets.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+
+from .._errors import HandshakeRejected, InvalidHandshake, LocalProtocolError, NegotiationError
+from .headers import Headers, HeadersLike, Request, Response, is_token, split_tokens
+from .uri import URI
+
+__all__ = [
+    "accept_request",
+    "accept_value",
+    "build_request",
+    "check_request",
+    "check_response",
+    "check_subprotocols",
+    "make_key",
+    "refuse",
+    "select_subprotocol",
+]
+
+# §1.3
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+#: Fields that the handshake itself sets; an application cannot give them.
+RESERVED_FIELDS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "host",
+        "sec-websocket-accept",
+        "sec-websocket-extensions",
+        "sec-websocket-key",
+        "sec-websocket-protocol",
+        "sec-websocket-version",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def make_key(nonce: bytes) -> str:
+    """Return the value of Sec-WebSocket-Key for 16 random bytes (§4.1)."""
+    return base64.b64encode(nonce).decode("ascii")
+
+
+def accept_value(key: str) -> str:
+    """Return the value of Sec-WebSocket-Accept that answers `key` (§4.2.2)."""
+    digest = hashlib.sha1(key.encode("iso-8859-1") + _GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+def check_subprotocols(subprotocols: Sequence[str]) -> tuple[str, ...]:
+    """Check the subprotocols that an application names (§4.1): tokens, each once.
+
+    Raises:
+        TypeError: one string instead of several.
+        LocalProtocolError: a name that is no token, or one that comes twice.
+    """
+    if isinstance(subprotocols, str):
+        raise TypeError("subprotocols is a sequence of str, not a str")
+    for name in subprotocols:
+        if not is_token(name):
+            raise LocalProtocolError(f"subprotocol {name!r} is not a token (RFC 6455 §4.1)")
+    if len(set(subprotocols)) < len(subprotocols):
+        raise LocalProtocolError(f"subprotocols {list(subprotocols)} name one twice")
+    return tuple(subprotocols)
+
+
+def build_request(
+    uri: URI,
+    key: str,
+    *,
+    headers: HeadersLike = (),
+    origin: str | None = None,
+    user_agent: str | None = None,
+    subprotocols: Sequence[str] = (),
+) -> Request:
+    """Return the client's part of the opening handshake (§4.1).
+
+    Raises:
+        LocalProtocolError: a field in `headers` is one that the handshake sets, or is not valid.
+    """
+    fields = Headers()
+    fields.add("Host", uri.host_header)
+    fields.add("Upgrade", "websocket")
+    fields.add("Connection", "Upgrade")
+    fields.add("Sec-WebSocket-Key", key)
+    fields.add("Sec-WebSocket-Version", "13")
+    if subprotocols:
+        fields.add("Sec-WebSocket-Protocol", ", ".join(subprotocols))
+    if origin is not None:
+        fields.add("Origin", origin)
+    extra = Headers(headers)
+    if user_agent is not None and "User-Agent" not in extra:
+        fields.add("User-Agent", user_agent)
+    for name, value in extra.multi_items():
+        # An application may name another Host than the address it connects to.
+        if name.lower() == "host":
+            fields["Host"] = value
+        elif name.lower() in RESERVED_FIELDS:
+            raise LocalProtocolError(f"header {name} is set by the opening handshake itself")
+        else:
+            fields.add(name, value)
+    return Request(uri.path, fields)
+
+
+def check_response(response: Response, key: str, subprotocols: Sequence[str]) -> str | None:
+    """Check the server's answer (§4.1) and return the subprotocol it chose, or None.
+
+    Raises:
+        HandshakeRejected: the status is not 101.
+        InvalidHandshake: a field is missing or wrong.
+        NegotiationError: a subprotocol, or an extension, that was not offered.
+    """
+    headers = response.headers
+    if response.status_code != 101:
+        raise HandshakeRejected(response)
+    upgrade = headers.get_all("Upgrade")
+    if [value.lower() for value in upgrade] != ["websocket"]:
+        raise InvalidHandshake(_wrong("Upgrade", upgrade, "websocket"))
+    connection = split_tokens(headers.get_all("Connection"))
+    if "upgrade" not in (token.lower() for token in connection):
+        raise InvalidHandshake(_wrong("Connection", connection, "Upgrade"))
+    accept = headers.get_all("Sec-WebSocket-Accept")
+    expected = accept_value(key)
+    if accept != [expected]:
+        raise InvalidHandshake(_wrong("Sec-WebSocket-Accept", accept, expected))
+    extensions = headers.get_all("Sec-WebSocket-Extensions")
+    if split_tokens(extensions):
+        raise NegotiationError(
+            f"the server chose extensions that were not offered: {', '.join(extensions)}"
+        )
+    chosen = headers.get_all("Sec-WebSocket-Protocol")
+    if not chosen:
+        return None
+    if len(chosen) > 1 or chosen[0] not in subprotocols:
+        offered = ", ".join(subprotocols) or "none"
+        raise NegotiationError(
+            f"the server chose the subprotocol {', '.join(chosen)!r}, offered: {offered}"
+        )
+    return chosen[0]
+
+
+def check_request(request: Request) -> tuple[str, list[str]] | Response:
+    """Check the client's part (§4.2.1): its key and the subprotocols it offers, or a refusal."""
+    headers = request.headers
+    if request.method != "GET":
+        response = refuse(405, f"method {request.method} is not allowed, only GET\n")
+        response.headers["Allow"] = "GET"
+        return response
+    upgrade = [token.lower() for token in split_tokens(headers.get_all("Upgrade"))]
+    connection = [token.lower() for token in split_tokens(headers.get_all("Connection"))]
+    if "websocket" not in upgrade or "upgrade" not in connection:
+        response = refuse(426, "this is a WebSocket server: upgrade to websocket\n")
+        response.headers["Upgrade"] = "websocket"
+        response.headers["Connection"] = "Upgrade, close"
+        return response
+    version = headers.get_all("Sec-WebSocket-Version")
+    if version != ["13"]:
+        # §4.4
+        response = refuse(426, f"{_wrong('Sec-WebSocket-Version', version, '13')}\n")
+        response.headers["Upgrade"] = "websocket"
+        response.headers["Connection"] = "Upgrade, close"
+        response.headers["Sec-WebSocket-Version"] = "13"
+        return response
+    if len(headers.get_all("Host")) != 1:
+        return refuse(400, "a request has exactly one Host header\n")
+    keys = headers.get_all("Sec-WebSocket-Key")
+    if len(keys) != 1 or not _is_key(keys[0]):
+        return refuse(400, _wrong("Sec-WebSocket-Key", keys, "16 bytes in base64") + "\n")
+    offered = split_tokens(headers.get_all("Sec-WebSocket-Protocol"))
+    if not all(map(is_token, offered)):
+        return refuse(400, "Sec-WebSocket-Protocol has a name that is not a token\n")
+    return keys[0], offered
+
+
+def select_subprotocol(supported: Sequence[str], offered: Sequence[str]) -> str | None:
+    """Return the first supported subprotocol that is offered too, or None (§4.2.2)."""
+    for name in supported:
+        if name in offered:
+            return name
+    return None
+
+
+def accept_request(key: str, subprotocol: str | None, server: str | None) -> Response:
+    """Return the server's answer that opens the connection (§4.2.2)."""
+    headers = Headers()
+    headers.add("Upgrade", "websocket")
+    headers.add("Connection", "Upgrade")
+    headers.add("Sec-WebSocket-Accept", accept_value(key))
+    if subprotocol is not None:
+        headers.add("Sec-WebSocket-Protocol", subprotocol)
+    if server is not None:
+        headers.add("Server", server)
+    return Response(101, headers)
+
+
+def refuse(status_code: int, text: str) -> Response:
+    """Return a refusal with a line of text for a person, after which the connection closes."""
+    body = text.encode()
+    headers = Headers(
+        {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+    )
+    return Response(status_code, headers, body)
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key.encode("ascii"), validate=True)) == 16
+    except (UnicodeEncodeError, binascii.Error):
+        return False
+
+
+def _wrong(name: str, values: Sequence[str], expected: str) -> str:
+    if not values:
+        return f"no {name} header, expected {expected}"
+    return f"{name} is {', '.join(values)!r}, expected {expected}"

@@ -1,0 +1,183 @@
+"""HTTP values of the opening handshake: header fields, request and response.
+
+Owns what is common to HTTP/1.1 and later versions. It must not know how they are put on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from .._errors import LocalProtocolError
+
+__all__ = ["Headers", "HeadersLike", "Request", "Response", "split_tokens"]
+
+# RFC 9110 §5.6.2
+_TOKEN_CHARACTERS = frozenset(
+    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+
+class Headers(MutableMapping[str, str]):
+    """Header fields: names without regard to case, several values to a name, order kept.
+
+    `headers[name]` is the value, or all of them joined by ", " where a name came more than once
+    (RFC 9110 §5.3); `get_all(name)` lists them. `headers[name] = value` replaces them all,
+    `add(name, value)` adds one.
+
+    Raises:
+        LocalProtocolError: a name that is no token, or a value with control characters in it or
+            characters outside ISO-8859-1.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: HeadersLike = ()) -> None:
+        self._fields: list[tuple[str, str]] = []
+        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        if isinstance(fields, Headers):
+            pairs = fields.multi_items()
+        for name, value in pairs:
+            self.add(name, value)
+
+    @classmethod
+    def from_wire(cls, fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Build from fields that an HTTP parser has checked already."""
+        headers = cls()
+        headers._fields = [
+            (name.decode("ascii"), value.decode("iso-8859-1")) for name, value in fields
+        ]
+        return headers
+
+    def __getitem__(self, name: str) -> str:
+        values = self.get_all(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self.discard(name)
+        self.add(name, value)
+
+    def __delitem__(self, name: str) -> None:
+        if not self.discard(name):
+            raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name.lower(): None for name, _ in self._fields})
+
+    def __len__(self) -> int:
+        return len({name.lower() for name, _ in self._fields})
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_all(name))
+
+    def __repr__(self) -> str:
+        return f"Headers({self._fields!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return [(n.lower(), v) for n, v in self._fields] == [
+            (n.lower(), v) for n, v in other._fields
+        ]
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def add(self, name: str, value: str) -> None:
+        """Add a field behind those that are there."""
+        if not is_token(name):
+            raise LocalProtocolError(f"header name {name!r} is not a token (RFC 9110 §5.1)")
+        _check_value(name, value)
+        self._fields.append((name, value.strip(" \t")))
+
+    def get_all(self, name: str) -> list[str]:
+        """Return the values of `name` in order, none if it is not there."""
+        wanted = name.lower()
+        return [value for n, value in self._fields if n.lower() == wanted]
+
+    def discard(self, name: str) -> bool:
+        """Remove all fields called `name`; say whether there were any."""
+        wanted = name.lower()
+        kept = [(n, value) for n, value in self._fields if n.lower() != wanted]
+        removed = len(kept) < len(self._fields)
+        self._fields = kept
+        return removed
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        """Return every field as it came, in order."""
+        return list(self._fields)
+
+
+HeadersLike = Headers | Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Request:
+    """The request of an opening handshake (RFC 6455 §4.1).
+
+    Attributes:
+        path: the request target: path and query.
+        headers: as received, or to be sent.
+        method: "GET" unless somebody sends something else.
+        http_version: "1.1".
+    """
+
+    path: str
+    headers: Headers = field(default_factory=Headers)
+    method: str = "GET"
+    http_version: str = "1.1"
+
+
+@dataclass(slots=True)
+class Response:
+    """The response of an opening handshake (RFC 6455 §4.2.2), or a refusal with a body.
+
+    Attributes:
+        status_code: 101 where the handshake succeeds.
+        headers: as received, or to be sent; Content-Length is added where there is a body.
+        body: of a refusal; a received one may be cut at 64 KiB.
+        reason_phrase: the usual one if not given.
+    """
+
+    status_code: int
+    headers: Headers = field(default_factory=Headers)
+    body: bytes = b""
+    reason_phrase: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.reason_phrase:
+            try:
+                self.reason_phrase = HTTPStatus(self.status_code).phrase
+            except ValueError:
+                self.reason_phrase = ""
+
+
+def is_token(text: str) -> bool:
+    """Say whether `text` is a token (RFC 9110 §5.6.2)."""
+    return bool(text) and _TOKEN_CHARACTERS.issuperset(text)
+
+
+def split_tokens(values: Iterable[str]) -> list[str]:
+    """Split the values of a comma-separated field into its members, empty ones left out.
+
+    Takes time linear in the length (RFC 9110 §5.6.1).
+    """
+    return [
+        member
+        for value in values
+        for member in (part.strip(" \t") for part in value.split(","))
+        if member
+    ]
+
+
+def _check_value(name: str, value: str) -> None:
+    try:
+        encoded = value.encode("iso-8859-1")
+    except UnicodeEncodeError as exc:
+        raise LocalProtocolError(
+            f"value of header {name} has characters outside ISO-8859-1"
+        ) from exc
+    if any((byte < 0x20 and byte != 0x09) or byte == 0x7F for byte in encoded):
+        raise LocalProtocolError(f"value of header {name} has control characters")

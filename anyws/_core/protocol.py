@@ -1,0 +1,511 @@
+"""One side of an open WebSocket connection (RFC 6455 §5 to §7), without I/O.
+
+Owns the order of frames in both directions, the assembly of messages and the limits on them.
+It must not know bytes streams, clocks or tasks: bytes come in by `receive_data`, what happened
+comes out as its return value, and what is to be sent is the return value of the `send_` methods.
+"""
+
+from __future__ import annotations
+
+import codecs
+import enum
+from collections.abc import Callable
+
+from .._errors import LocalProtocolError
+from .events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
+from .frames import (
+    MAX_CONTROL_PAYLOAD,
+    CloseCode,
+    decode_close_payload,
+    encode_close_payload,
+    encode_frame,
+)
+from .masking import apply_mask, mask_source
+
+__all__ = ["TRANSITIONS", "Flow", "Protocol", "Step"]
+
+
+class Flow(enum.Enum):
+    """Where one direction of a connection is."""
+
+    OPEN = "open"
+    IN_MESSAGE = "in a message"
+    CLOSED = "closed"
+
+
+class Step(enum.Enum):
+    """What a frame does to its direction."""
+
+    WHOLE = "an unfragmented message"
+    FIRST = "the first fragment of a message"
+    MIDDLE = "a continuation"
+    LAST = "the last fragment of a message"
+    CONTROL = "a Ping or Pong"
+    CLOSE = "a Close"
+
+
+#: §5.4, §5.5: which frames may follow which, alike in both directions.
+TRANSITIONS: dict[Flow, dict[Step, Flow]] = {
+    Flow.OPEN: {
+        Step.WHOLE: Flow.OPEN,
+        Step.FIRST: Flow.IN_MESSAGE,
+        Step.CONTROL: Flow.OPEN,
+        Step.CLOSE: Flow.CLOSED,
+    },
+    Flow.IN_MESSAGE: {
+        Step.MIDDLE: Flow.IN_MESSAGE,
+        Step.LAST: Flow.OPEN,
+        Step.CONTROL: Flow.IN_MESSAGE,
+        Step.CLOSE: Flow.CLOSED,
+    },
+    Flow.CLOSED: {},
+}
+
+# Plain integers for the inner loop, where looking up members of an enum costs as much as the
+# comparison itself.
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+_FIN = 0x80
+_RSV = 0x70
+_MASKED = 0x80
+_KNOWN_OPCODES = frozenset({_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG})
+
+_new_utf8_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Protocol:
+    """One side of a connection whose opening handshake is done (RFC 6455 §5 to §7).
+
+    Args:
+        is_client: a client masks what it sends and refuses masked frames; a server the reverse
+            (§5.1).
+        max_size: the largest message taken whole, in bytes; None for no limit.
+        max_fragments: the largest number of frames in a message taken whole; None for no limit.
+        next_mask: gives four unpredictable bytes for each frame that a client sends (§5.3).
+    """
+
+    __slots__ = (
+        "_assembled",
+        "_decoder",
+        "_discarding",
+        "_expected_mask_bit",
+        "_fin",
+        "_fragments",
+        "_left",
+        "_mask",
+        "_max_fragments",
+        "_max_size",
+        "_next_mask",
+        "_pending",
+        "_streaming",
+        "_text",
+        "reading",
+        "writing",
+    )
+
+    def __init__(
+        self,
+        *,
+        is_client: bool,
+        max_size: int | None = 1 << 20,
+        max_fragments: int | None = 1024,
+        next_mask: Callable[[], bytes] | None = None,
+    ) -> None:
+        self._max_size = max_size
+        self._max_fragments = max_fragments
+
+        # Reading
+        self.reading = Flow.OPEN
+        self._expected_mask_bit = 0 if is_client else _MASKED
+        self._pending = b""  # of a frame whose header, or control payload, is not complete
+        self._left = 0  # bytes of the current frame's payload still to come
+        self._fin = True  # of the current frame
+        self._mask = b""  # of the current frame, turned so that its first byte comes next
+        self._assembled: bytearray | None = None  # of the current message
+        self._text = False  # is the current message text
+        self._fragments = 0  # of the current message, so far
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._streaming = False
+        self._discarding = False
+
+        # Writing
+        self.writing = Flow.OPEN
+        self._next_mask = (next_mask or mask_source.next) if is_client else None
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes held for a message, or a frame, that is not complete."""
+        return len(self._pending) + (0 if self._assembled is None else len(self._assembled))
+
+    # Reading
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take bytes from the peer and return what they complete, in order.
+
+        A whole message is its `str` or `bytes`. After a `CloseReceived` or a `Violation`
+        everything further is ignored; after a `TooBig` it is kept until `read_as_stream` or
+        `discard` is called, or `reading` is over.
+        """
+        events: list[Event] = []
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        end = len(data)
+        at = 0
+        if self._left:
+            at = self._receive_payload(data, 0, events)
+        expected_mask_bit = self._expected_mask_bit
+        header_size = 6 if expected_mask_bit else 2
+        limit = 125 if self._max_size is None else min(125, self._max_size)
+        while end - at >= 2 and self.reading is not Flow.CLOSED:
+            first_byte = data[at]
+            # The straight line: a short, unfragmented, complete message. `n` has its top bit
+            # set if the frame is masked against the rule; whatever is not plain goes below.
+            n = data[at + 1] ^ expected_mask_bit
+            start = at + header_size
+            if (
+                n <= limit
+                and (first_byte == 0x82 or first_byte == 0x81)
+                and start + n <= end
+                and self.reading is Flow.OPEN
+                and not self._discarding
+                and not self._streaming
+            ):
+                payload: bytes | bytearray = data[start : start + n]
+                if expected_mask_bit:
+                    payload = apply_mask(payload, data[at + 2 : start])
+                at = start + n
+                if first_byte == 0x82:
+                    events.append(bytes(payload))
+                    continue
+                try:
+                    events.append(str(payload, "utf-8"))
+                except UnicodeDecodeError as exc:
+                    self._violate(events, *_bad_text(exc))
+            else:
+                at = self._receive_frame(data, at, events)
+                if at < 0:
+                    break
+        else:
+            if self.reading is not Flow.CLOSED:
+                self._pending = data[at:]
+        return events
+
+    def read_as_stream(self) -> list[Event]:
+        """Report the current message, or else the next one, as `Fragment` events as it arrives.
+
+        No limit of size applies to it. Returns what is there already, and whatever was held
+        back behind a `TooBig`.
+        """
+        self._streaming = True
+        events: list[Event] = []
+        if self.reading is Flow.IN_MESSAGE or self._left:
+            assembled = self._assembled or b""
+            self._assembled = None
+            self._decoder = _new_utf8_decoder() if self._text else None
+            self._stream(bytes(assembled), False, events)
+        return events + self.receive_data(b"")
+
+    def read_whole(self) -> bool:
+        """Undo `read_as_stream`; say whether a message has begun, which is finished as a stream."""
+        if self.reading is Flow.IN_MESSAGE or self._left:
+            return True
+        self._streaming = False
+        return False
+
+    def discard(self) -> list[Event]:
+        """Drop data frames from now on, unread: only control frames still count (§7.1.1).
+
+        For the time between our Close frame and the peer's. Returns what was held back behind a
+        `TooBig`, control frames only.
+        """
+        self._discarding = True
+        self._assembled = None
+        self._decoder = None
+        return self.receive_data(b"")
+
+    def _receive_frame(self, data: bytes, at: int, events: list[Event]) -> int:
+        """Take the frame that starts at `at`; return where the next one does.
+
+        Return -1 if its header (or, for a control frame, the whole frame) is not complete or
+        held back, or if it breaks the protocol.
+        """
+        first_byte = data[at]
+        opcode = first_byte & 0x0F
+        second_byte = data[at + 1]
+        # What two bytes can tell is told before waiting for more.
+        problem = self._check_header(first_byte, second_byte)
+        if problem is not None:
+            self._violate(events, CloseCode.PROTOCOL_ERROR, problem)
+            return -1
+        start = at + 2
+        n = second_byte & 0x7F
+        if n == 126:
+            start += 2
+            n = int.from_bytes(data[at + 2 : start], "big")
+        elif n == 127:
+            start += 8
+            n = int.from_bytes(data[at + 2 : start], "big")
+        key_at = start
+        if second_byte & _MASKED:
+            start += 4
+        if start > len(data):
+            self._pending = data[at:]
+            return -1
+        problem = _check_length(second_byte & 0x7F, n)
+        if problem is not None:
+            self._violate(events, CloseCode.PROTOCOL_ERROR, problem)
+            return -1
+        if opcode >= _CLOSE:
+            if start + n > len(data):
+                self._pending = data[at:]
+                return -1
+            payload: bytes | bytearray = data[start : start + n]
+            if start > key_at:
+                payload = apply_mask(payload, data[key_at:start])
+            self._receive_control(opcode, bytes(payload), events)
+            return start + n
+        if not self._begin_data_frame(opcode, n, events):
+            self._pending = data[at:]
+            return -1
+        self.reading = TRANSITIONS[self.reading][_step(first_byte)]
+        self._fin = first_byte >= _FIN
+        self._left = n
+        self._mask = data[key_at:start]
+        return self._receive_payload(data, start, events)
+
+    def _check_header(self, first_byte: int, second_byte: int) -> str | None:
+        """Say what is wrong with the first two bytes of a frame, or None."""
+        opcode = first_byte & 0x0F
+        if first_byte & _RSV:
+            return f"reserved bits {(first_byte & _RSV) >> 4:03b} set, no extension negotiated"
+        if opcode not in _KNOWN_OPCODES:
+            return f"unknown opcode {opcode}"
+        if (second_byte & _MASKED) != self._expected_mask_bit:
+            # §5.1
+            return "frame not masked" if self._expected_mask_bit else "frame masked"
+        if opcode >= _CLOSE:
+            # §5.5
+            if first_byte < _FIN:
+                return "fragmented control frame"
+            if second_byte & 0x7F > MAX_CONTROL_PAYLOAD:
+                return "control frame with more than 125 bytes"
+        elif _step(first_byte) not in TRANSITIONS[self.reading]:
+            if opcode == _CONTINUATION:
+                return "continuation frame outside a message"
+            return "new message inside a fragmented one"
+        return None
+
+    def _begin_data_frame(self, opcode: int, n: int, events: list[Event]) -> bool:
+        """Count a data frame against the limits; False, and a `TooBig`, if it passes them."""
+        if self._discarding:
+            return True
+        so_far = 0 if self._assembled is None else len(self._assembled)
+        if not self._streaming:
+            if self._max_size is not None and so_far + n > self._max_size:
+                read = f" after {so_far}" if so_far else ""
+                events.append(
+                    TooBig(
+                        CloseCode.MESSAGE_TOO_BIG,
+                        f"incoming frame of {n} bytes{read}, limit {self._max_size} a message",
+                    )
+                )
+                return False
+            if self._max_fragments is not None and self._fragments >= self._max_fragments:
+                events.append(
+                    TooBig(
+                        CloseCode.POLICY_VIOLATION,
+                        f"incoming message of more than {self._max_fragments} fragments",
+                    )
+                )
+                return False
+        if opcode == _CONTINUATION:
+            self._fragments += 1
+            return True
+        self._fragments = 1
+        self._text = opcode == _TEXT
+        if self._streaming and self._text:
+            self._decoder = _new_utf8_decoder()
+        return True
+
+    def _receive_payload(self, data: bytes, start: int, events: list[Event]) -> int:
+        """Take what is there of the current frame's payload; return where it ends."""
+        n = min(self._left, len(data) - start)
+        end = start + n
+        self._left -= n
+        last = self._fin and not self._left
+        if self._discarding:
+            if last:
+                self._decoder = None
+            return end
+        chunk: bytes | bytearray = data[start:end]
+        if self._mask:
+            chunk = apply_mask(chunk, self._mask)
+            turn = n & 3
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        if self._streaming:
+            self._stream(bytes(chunk), last, events)
+        elif last:
+            self._complete(chunk, events)
+        else:
+            self._assemble(chunk, events)
+        return end
+
+    def _assemble(self, chunk: bytes | bytearray, events: list[Event]) -> None:
+        """Add to an unfinished message, and look at its text at once: bad text fails here."""
+        if self._text:
+            if self._decoder is None:
+                self._decoder = _new_utf8_decoder()
+            try:
+                self._decoder.decode(chunk)
+            except UnicodeDecodeError as exc:
+                self._violate(events, *_bad_text(exc))
+                return
+        if self._assembled is None:
+            self._assembled = bytearray()
+        self._assembled += chunk
+
+    def _complete(self, chunk: bytes | bytearray, events: list[Event]) -> None:
+        """Report a whole message, of which `chunk` is the last piece."""
+        assembled = self._assembled
+        if assembled is not None:
+            assembled += chunk
+            chunk = assembled
+            self._assembled = None
+        self._decoder = None
+        if not self._text:
+            events.append(bytes(chunk))
+            return
+        try:
+            events.append(str(chunk, "utf-8"))
+        except UnicodeDecodeError as exc:
+            self._violate(events, *_bad_text(exc))
+
+    def _stream(self, chunk: bytes, final: bool, events: list[Event]) -> None:
+        """Report a piece of a message that is read as a stream."""
+        piece: str | bytes = chunk
+        if self._decoder is not None:
+            try:
+                piece = self._decoder.decode(chunk, final)
+            except UnicodeDecodeError as exc:
+                self._violate(events, *_bad_text(exc))
+                return
+        if final:
+            self._streaming = False
+            self._decoder = None
+        if piece or final:
+            events.append(Fragment(piece, final))
+
+    def _receive_control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
+        if opcode == _PING:
+            events.append(Ping(payload))
+        elif opcode == _PONG:
+            events.append(Pong(payload))
+        else:
+            try:
+                close = decode_close_payload(payload)
+            except UnicodeDecodeError:
+                self._violate(events, CloseCode.INVALID_DATA, "close reason is not UTF-8")
+            except ValueError as exc:
+                self._violate(events, CloseCode.PROTOCOL_ERROR, str(exc))
+            else:
+                self._stop_reading()
+                events.append(CloseReceived(close))
+
+    def _violate(self, events: list[Event], code: int, reason: str) -> None:
+        self._stop_reading()
+        events.append(Violation(code, reason))
+
+    def _stop_reading(self) -> None:
+        self.reading = Flow.CLOSED
+        self._left = 0
+        self._pending = b""
+        self._assembled = None
+        self._decoder = None
+
+    # Writing
+
+    def send_message(self, payload: bytes, *, text: bool) -> tuple[bytes, ...]:
+        """Return the buffers of an unfragmented message (§5.6).
+
+        Args:
+            payload: for text, UTF-8; not checked again.
+            text: the kind of message.
+
+        Raises:
+            LocalProtocolError: a fragmented message is unfinished, or the Close frame is out.
+        """
+        if self.writing is not Flow.OPEN:
+            self._advance(Step.WHOLE)
+        mask = None if self._next_mask is None else self._next_mask()
+        return encode_frame(0x81 if text else 0x82, payload, mask)
+
+    def send_fragment(self, payload: bytes, *, text: bool, final: bool) -> tuple[bytes, ...]:
+        """Return the buffers of the next frame of a fragmented message (§5.4).
+
+        The first call begins the message, and that with `final` ends it.
+        """
+        if self.writing is Flow.IN_MESSAGE:
+            opcode = _CONTINUATION
+            self._advance(Step.LAST if final else Step.MIDDLE)
+        else:
+            opcode = _TEXT if text else _BINARY
+            self._advance(Step.WHOLE if final else Step.FIRST)
+        mask = None if self._next_mask is None else self._next_mask()
+        return encode_frame(opcode | (_FIN if final else 0), payload, mask)
+
+    def send_ping(self, data: bytes) -> bytes:
+        """Return a Ping frame with at most 125 bytes of data (§5.5.2)."""
+        return self._send_control(_PING, data, Step.CONTROL)
+
+    def send_pong(self, data: bytes) -> bytes:
+        """Return a Pong frame with at most 125 bytes of data (§5.5.3)."""
+        return self._send_control(_PONG, data, Step.CONTROL)
+
+    def send_close(self, code: int, reason: str = "") -> bytes:
+        """Return the Close frame, the last frame of this direction (§5.5.1); 1005: an empty one.
+
+        Raises:
+            LocalProtocolError: `code` or `reason` is out of range, or a Close frame is out.
+        """
+        return self._send_control(_CLOSE, encode_close_payload(code, reason), Step.CLOSE)
+
+    def _send_control(self, opcode: int, data: bytes, step: Step) -> bytes:
+        if len(data) > MAX_CONTROL_PAYLOAD:
+            raise LocalProtocolError(
+                f"control frame of {len(data)} bytes, limit 125 (RFC 6455 §5.5)"
+            )
+        self._advance(step)
+        mask = None if self._next_mask is None else self._next_mask()
+        return encode_frame(opcode | _FIN, data, mask)[0]
+
+    def _advance(self, step: Step) -> None:
+        """Take a step in the writing direction, as the table has it."""
+        following = TRANSITIONS[self.writing].get(step)
+        if following is None:
+            raise LocalProtocolError(
+                f"cannot send {step.value}: this direction is {self.writing.value}"
+            )
+        self.writing = following
+
+
+def _step(first_byte: int) -> Step:
+    """Say what a data frame does to its direction."""
+    if first_byte & 0x0F == _CONTINUATION:
+        return Step.LAST if first_byte >= _FIN else Step.MIDDLE
+    return Step.WHOLE if first_byte >= _FIN else Step.FIRST
+
+
+def _check_length(coded: int, n: int) -> str | None:
+    """Say what is wrong with an extended length (§5.2: shortest form, 63 bits), or None."""
+    if coded == 126 and n < 126:
+        return f"length {n} is not in its shortest form"
+    if coded == 127:
+        if n < 65536:
+            return f"length {n} is not in its shortest form"
+        if n >= 1 << 63:
+            return f"length {n} has its highest bit set"
+    return None
+
+
+def _bad_text(exc: UnicodeDecodeError) -> tuple[int, str]:
+    return CloseCode.INVALID_DATA, f"text is not UTF-8: {exc.reason}"

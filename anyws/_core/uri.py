@@ -1,0 +1,103 @@
+"""WebSocket URIs (RFC 6455 §3).
+
+Owns their grammar. It must not know how a host is reached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote, unquote, urlsplit
+
+import idna
+
+from .._errors import InvalidURI
+
+__all__ = ["URI", "parse_uri"]
+
+_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+
+# RFC 3986 §3.3, §3.4: what may stand in a path and query as it is; the rest is percent-encoded.
+_SAFE_IN_PATH = "/%:@!$&'()*+,;=~-._"
+
+
+@dataclass(frozen=True, slots=True)
+class URI:
+    """A WebSocket URI in its parts.
+
+    Attributes:
+        secure: "wss".
+        host: in ASCII (IDNA 2008), an IPv6 address without its brackets.
+        port: the given one or the scheme's.
+        path: path and query, percent-encoded, as the request target has it.
+        user_info: user name and password, percent-decoded, or None.
+    """
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+    user_info: tuple[str, str] | None = None
+
+    @property
+    def host_header(self) -> str:
+        """The value of the Host header: the port only where it is not the scheme's (§4.1)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = _DEFAULT_PORTS["wss" if self.secure else "ws"]
+        return host if self.port == default else f"{host}:{self.port}"
+
+
+def parse_uri(uri: str) -> URI:
+    """Split a `ws` or `wss` URI (RFC 6455 §3); international ones are brought to ASCII.
+
+    Raises:
+        InvalidURI: another scheme, no host, a fragment, control characters or spaces, a bad port
+            or host, or a password without a user name.
+    """
+    if any(ord(character) <= 0x20 or ord(character) == 0x7F for character in uri):
+        raise InvalidURI(f"{_shown(uri)} has spaces or control characters")
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError as exc:
+        raise InvalidURI(f"{_shown(uri)} is not a URI: {exc}") from exc
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise InvalidURI(f"{_shown(uri)} has the scheme {parts.scheme!r}, allowed are ws and wss")
+    if "#" in uri:
+        raise InvalidURI(f"{_shown(uri)} has a fragment, which a WebSocket URI cannot have")
+    if not parts.hostname:
+        raise InvalidURI(f"{_shown(uri)} has no host")
+    if port == 0:
+        raise InvalidURI(f"{_shown(uri)} has the port 0")
+    path = quote(parts.path, safe=_SAFE_IN_PATH) or "/"
+    if parts.query:
+        path += "?" + quote(parts.query, safe=_SAFE_IN_PATH + "?")
+    user_info = None
+    if parts.username is not None or parts.password is not None:
+        if not parts.username:
+            raise InvalidURI(f"{_shown(uri)} has a password without a user name")
+        user_info = (unquote(parts.username), unquote(parts.password or ""))
+    return URI(
+        secure=parts.scheme == "wss",
+        host=_ascii_host(uri, parts.hostname),
+        port=port or _DEFAULT_PORTS[parts.scheme],
+        path=path,
+        user_info=user_info,
+    )
+
+
+def _ascii_host(uri: str, host: str) -> str:
+    if host.isascii():
+        return host
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError as exc:
+        raise InvalidURI(f"{_shown(uri)} has a host that is no domain name: {exc}") from exc
+
+
+def _shown(uri: str) -> str:
+    """The URI for a message, without its credentials."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    if separator and "@" in authority:
+        authority = "***@" + authority.rpartition("@")[2]
+    return repr(f"{scheme}{separator}{authority}{slash}{path}")

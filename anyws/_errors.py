@@ -1,0 +1,191 @@
+"""Every exception that `anyws` raises of its own.
+
+WebSocketError
+├─ ConnectionClosed
+│  ├─ ConnectionClosedOK         also anyio.EndOfStream
+│  └─ ConnectionClosedError      also anyio.BrokenResourceError
+├─ HandshakeError
+│  ├─ InvalidURI                 also ValueError
+│  ├─ InvalidHandshake
+│  │  └─ NegotiationError
+│  └─ HandshakeRejected
+├─ ProtocolError
+│  ├─ LocalProtocolError
+│  └─ RemoteProtocolError
+├─ MessageTypeError              also TypeError
+└─ ConcurrencyError              also anyio.BusyResourceError
+
+`TimeoutError`, `OSError` and `ValueError` keep their own types. This file knows nothing of the
+rest of the package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import anyio
+
+if TYPE_CHECKING:
+    from ._core.headers import Response
+
+__all__ = [
+    "CloseFrame",
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
+    "HandshakeError",
+    "HandshakeRejected",
+    "Initiator",
+    "InvalidHandshake",
+    "InvalidURI",
+    "LocalProtocolError",
+    "MessageTypeError",
+    "NegotiationError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "WebSocketError",
+]
+
+Initiator = Literal["local", "remote", "transport"]
+
+#: Close codes that mean a normal end (RFC 6455 §7.4.1): normal, going away, and no code given.
+NORMAL_CODES = frozenset({1000, 1001, 1005})
+
+
+class CloseFrame(NamedTuple):
+    """What a Close frame said: `code` is 1005 and `reason` empty when its payload was empty."""
+
+    code: int
+    reason: str
+
+
+class WebSocketError(Exception):
+    """Base class of the exceptions that `anyws` defines."""
+
+
+class ConnectionClosed(WebSocketError):
+    """The connection has ended, or is ending, so the operation cannot be done.
+
+    Attributes:
+        sent: the Close frame that this side sent, or None.
+        received: the Close frame that the peer sent, or None.
+        initiator: who ended the connection first: "local" (this side closed it or failed it),
+            "remote" (the peer's Close frame came first), "transport" (the byte stream ended or
+            broke before either side had said anything).
+    """
+
+    def __init__(
+        self, sent: CloseFrame | None, received: CloseFrame | None, initiator: Initiator
+    ) -> None:
+        super().__init__(sent, received, initiator)
+        self.sent = sent
+        self.received = received
+        self.initiator: Initiator = initiator
+
+    @property
+    def code(self) -> int:
+        """The close code received: 1005 if the Close frame had none, 1006 if none came (§7.1.5)."""
+        return 1006 if self.received is None else self.received.code
+
+    @property
+    def reason(self) -> str:
+        """The reason received, empty if there was none (§7.1.6)."""
+        return "" if self.received is None else self.received.reason
+
+    def __str__(self) -> str:
+        sent = "sent no Close frame" if self.sent is None else f"sent {_describe(self.sent)}"
+        received = (
+            "received no Close frame"
+            if self.received is None
+            else f"received {_describe(self.received)}"
+        )
+        first = {
+            "local": "closed by this side",
+            "remote": "closed by the peer",
+            "transport": "the byte stream ended",
+        }[self.initiator]
+        return f"{first}: {sent}, {received}"
+
+
+class ConnectionClosedOK(ConnectionClosed, anyio.EndOfStream):
+    """The connection ended normally: only codes 1000, 1001 or none were exchanged."""
+
+
+class ConnectionClosedError(ConnectionClosed, anyio.BrokenResourceError):
+    """The connection ended in any other way; `__cause__` is what broke, where something did."""
+
+
+class HandshakeError(WebSocketError):
+    """The opening handshake did not lead to a WebSocket connection (RFC 6455 §4)."""
+
+
+class InvalidURI(HandshakeError, ValueError):
+    """The URI is not a usable WebSocket URI (§3)."""
+
+
+class InvalidHandshake(HandshakeError):
+    """The peer's part of the opening handshake breaks HTTP/1.1 or RFC 6455 §4."""
+
+
+class NegotiationError(InvalidHandshake):
+    """The two sides could not agree on a subprotocol."""
+
+
+class HandshakeRejected(HandshakeError):
+    """The server answered the opening handshake with another status than 101.
+
+    Attributes:
+        response: status, headers and (bounded) body of the answer.
+    """
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response)
+        self.response = response
+
+    def __str__(self) -> str:
+        return (
+            "the server rejected the WebSocket handshake: "
+            f"HTTP {self.response.status_code} {self.response.reason_phrase}".rstrip()
+        )
+
+
+class ProtocolError(WebSocketError):
+    """A side did, or was asked to do, what RFC 6455 forbids."""
+
+
+class LocalProtocolError(ProtocolError):
+    """The application asked for what the RFC forbids; nothing was sent and nothing changed."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol; the connection has been failed (§7.1.7)."""
+
+
+class MessageTypeError(WebSocketError, TypeError):
+    """A text message came where binary was asked for, or the other way round.
+
+    Attributes:
+        message: the message that was received, so that it is not lost.
+    """
+
+    def __init__(self, expected: str, message: str | bytes) -> None:
+        super().__init__(expected, message)
+        self.message = message
+        self._expected = expected
+
+    def __str__(self) -> str:
+        kind = "text" if isinstance(self.message, str) else "binary"
+        return f"received a {kind} message of length {len(self.message)}, expected {self._expected}"
+
+
+class ConcurrencyError(WebSocketError, anyio.BusyResourceError):
+    """Two tasks asked at once for what only one may do at a time."""
+
+    def __init__(self, message: str) -> None:
+        # BusyResourceError composes its own text out of an action; ours says the whole.
+        Exception.__init__(self, message)
+
+
+def _describe(close: CloseFrame) -> str:
+    return f"{close.code} {close.reason!r}" if close.reason else str(close.code)

@@ -1,0 +1,239 @@
+"""Listening sockets: TCP on every family with one port, Unix sockets, inherited ones.
+
+Owns binding and accepting. It must not know what is done with a connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket as stdlib_socket
+import stat
+from collections.abc import Callable, Sequence
+from socket import socket as Socket
+
+import anyio
+
+from .transport import Reactor
+
+__all__ = ["Listener", "inherited_sockets", "listen_tcp", "listen_unix"]
+
+# Port 0 of several families: the kernel picks for the first, and another may have taken that port
+# in the second. 20 tries: the odds of one collision are below 1 in 10.
+_PORT_TRIES = 20
+
+# Accepted in one turn of the loop, so that a crowd at the door does not starve those inside.
+_ACCEPTED_A_TURN = 64
+
+# Out of files or memory: accepting again at once would spin.
+_PAUSE_AFTER_EXHAUSTION = 0.25
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_FIRST_INHERITED = 3  # systemd's SD_LISTEN_FDS_START
+
+
+async def listen_tcp(
+    host: str | None, port: int, *, backlog: int, reuse_port: bool
+) -> list[Socket]:
+    """Bind one socket to each address of `host`, all with one port; None is every interface.
+
+    Raises:
+        OSError: an address cannot be bound; none is left bound then.
+    """
+    addresses = await anyio.getaddrinfo(
+        host,
+        port,
+        type=stdlib_socket.SOCK_STREAM,
+        flags=stdlib_socket.AI_PASSIVE,
+    )
+    # A family that the system resolves but does not have is no reason to fail.
+    wanted = [
+        (family, address)
+        for family, _, _, _, address in dict.fromkeys(addresses)
+        if family != stdlib_socket.AF_INET6 or stdlib_socket.has_ipv6
+    ]
+    for attempt in range(_PORT_TRIES):
+        try:
+            return _bind_all(wanted, port, backlog, reuse_port)
+        except OSError as exc:
+            collided = port == 0 and exc.errno == errno.EADDRINUSE
+            if not collided or attempt == _PORT_TRIES - 1:
+                raise
+    raise AssertionError  # pragma: no cover
+
+
+def _bind_all(
+    wanted: Sequence[tuple[int, tuple[str, int] | tuple[str, int, int, int]]],
+    port: int,
+    backlog: int,
+    reuse_port: bool,
+) -> list[Socket]:
+    sockets: list[Socket] = []
+    skipped: OSError | None = None
+    try:
+        for family, address in wanted:
+            host, _, *rest = address
+            try:
+                sockets.append(
+                    _bind(family, (host, port, *rest), backlog=backlog, reuse_port=reuse_port)
+                )
+            except OSError as exc:
+                if exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or len(wanted) == 1:
+                    raise
+                skipped = exc  # a family without an address on this machine
+                continue
+            port = port or sockets[0].getsockname()[1]
+        if not sockets and skipped is not None:
+            raise skipped
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bind(family: int, address: object, *, backlog: int, reuse_port: bool) -> Socket:
+    sock = Socket(family, stdlib_socket.SOCK_STREAM)
+    try:
+        if os.name != "nt":
+            # On Windows the option would let a second server steal the port.
+            sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_REUSEPORT, 1)
+        if family == stdlib_socket.AF_INET6:
+            sock.setsockopt(stdlib_socket.IPPROTO_IPV6, stdlib_socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        try:
+            sock.bind(address)  # type: ignore[arg-type]  # of the family's form
+        except OSError as exc:
+            raise OSError(exc.errno, f"cannot listen on {address!r}: {exc.strerror}") from exc
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_unix(path: str | bytes | os.PathLike[str], *, mode: int | None, backlog: int) -> Socket:
+    """Bind a Unix socket; a path that begins with a NUL is an abstract name (Linux).
+
+    A socket that is there already is removed if nobody listens on it. `mode` sets the permissions
+    of the file; None leaves them to the umask.
+
+    Raises:
+        OSError: the path is taken, by a server or by a file of another kind, or cannot be bound.
+    """
+    name = os.fspath(path)
+    abstract = name[:1] in ("\0", b"\0")
+    if not abstract:
+        _remove_stale(name)
+    sock = Socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.bind(name)
+        if mode is not None and not abstract:
+            os.chmod(name, mode)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: str | bytes) -> None:
+    try:
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise OSError(errno.EADDRINUSE, f"cannot listen on {path!r}: it is not a socket")
+    with Socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        result = probe.connect_ex(path)
+    if result != errno.ECONNREFUSED:
+        raise OSError(errno.EADDRINUSE, f"cannot listen on {path!r}: a server listens there")
+    os.unlink(path)
+
+
+def inherited_sockets() -> list[Socket]:
+    """Return the listening sockets that systemd passed to this process (LISTEN_FDS), if any.
+
+    Takes the variables out of the environment, so that no child process takes them for its own.
+    """
+    pid = os.environ.pop("LISTEN_PID", None)
+    count = os.environ.pop("LISTEN_FDS", None)
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if count is None or pid != str(os.getpid()):
+        return []
+    found = []
+    for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + int(count)):
+        os.set_inheritable(fd, False)
+        found.append(Socket(fileno=fd))
+    return found
+
+
+class Listener:
+    """Accepts connections on one listening socket, which it owns.
+
+    Args:
+        reactor: that of the server.
+        sock: bound and listening.
+        accepted: called with each connection's socket; may not block or raise.
+        exhausted: called with the error when files or memory ran out and accepting pauses.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: Socket,
+        accepted: Callable[[Socket], None],
+        exhausted: Callable[[OSError], None],
+    ) -> None:
+        self.sock = sock
+        self._reactor = reactor
+        self._accepted = accepted
+        self._exhausted = exhausted
+        self._listening = True
+        self._watching = False
+        sock.setblocking(False)
+        self._watch()
+
+    def close(self) -> None:
+        """Accept no more, and close the socket. A Unix socket's file is removed. Idempotent."""
+        if not self._listening:
+            return
+        self._listening = False
+        if self._watching:
+            self._reactor.remove_reader(self.sock)
+        if self.sock.family == getattr(stdlib_socket, "AF_UNIX", None):
+            _unlink(self.sock.getsockname())
+        self.sock.close()
+
+    def _watch(self) -> None:
+        if self._listening:
+            self._watching = True
+            self._reactor.add_reader(self.sock, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED_A_TURN):
+            try:
+                sock, _ = self.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as exc:
+                if exc.errno not in _EXHAUSTED:
+                    continue  # that one is gone already: ECONNABORTED and its like
+                self._watching = False
+                self._reactor.remove_reader(self.sock)
+                self._reactor.call_later(_PAUSE_AFTER_EXHAUSTION, self._watch)
+                self._exhausted(exc)
+                return
+            self._accepted(sock)
+
+
+def _unlink(path: str | bytes) -> None:
+    if path and path[:1] not in ("\0", b"\0"):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass

@@ -1,0 +1,263 @@
+"""A transport over a non-blocking socket: one `recv` when readable, one `sendmsg` at once.
+
+Owns the reads, the writes and what the kernel has not taken. Which loop tells readiness is the
+reactor's affair, so this one class serves asyncio, uvloop and trio.
+"""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from socket import socket as Socket
+from typing import Any
+
+from anyio.abc import SocketAttribute
+
+from .transport import READ_SIZE, Reactor, Receiver, Transport
+
+__all__ = ["SocketTransport"]
+
+# IOV_MAX is 1024 on the systems there are; 64 buffers in one call are plenty.
+_BUFFERS_A_CALL = 64
+
+_HAS_SENDMSG = hasattr(Socket, "sendmsg")
+
+
+class SocketTransport(Transport):
+    """Bytes over a connected, non-blocking stream socket, which it owns."""
+
+    __slots__ = (
+        "_attributes",
+        "_closed",
+        "_ending",
+        "_out",
+        "_out_bytes",
+        "_read_ended",
+        "_reading",
+        "_sock",
+        "_was_full",
+        "_writing",
+    )
+
+    def __init__(self, reactor: Reactor, sock: Socket) -> None:
+        super().__init__(reactor)
+        self._sock = sock
+        self._closed = False
+        self._attributes: Mapping[Any, Callable[[], Any]] | None = None
+
+        # Reading
+        self._reading = False
+        self._read_ended = False
+
+        # Writing
+        self._out: deque[bytes | memoryview] = deque()
+        self._out_bytes = 0
+        self._writing = False  # is the reactor watching for writability
+        self._was_full = False
+        self._ending = False  # shut down for writing once everything is sent
+        sock.setblocking(False)
+        if sock.family in (stdlib_socket.AF_INET, stdlib_socket.AF_INET6):
+            sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+
+    # Reading
+
+    def start(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        self.resume_reading()
+
+    def pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self.reactor.remove_reader(self._sock)
+
+    def resume_reading(self) -> None:
+        if not (self._reading or self._closed or self._read_ended):
+            self._reading = True
+            self.reactor.add_reader(self._sock, self._on_readable)
+
+    def _on_readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self._lose(exc)
+            return
+        if data:
+            self.receiver.feed(data)
+        else:
+            self.pause_reading()
+            self._read_ended = True
+            self.receiver.eof()
+
+    # Writing
+
+    @property
+    def unsent(self) -> int:
+        return self._out_bytes + self._held_bytes
+
+    def push(self, buffers: Sequence[bytes]) -> None:
+        if self._closed or self._ending:
+            return
+        if self._out:
+            self._keep(buffers)
+            return
+        try:
+            if len(buffers) == 1:
+                sent = self._sock.send(buffers[0])
+                if sent == len(buffers[0]):
+                    return
+            elif _HAS_SENDMSG:
+                sent = self._sock.sendmsg(buffers[:_BUFFERS_A_CALL])
+            else:
+                sent = self._sock.send(buffers[0])
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as exc:
+            self._fail_later(exc)
+            return
+        self._keep(buffers)
+        self._sent(sent)
+
+    def _keep(self, buffers: Sequence[bytes]) -> None:
+        self._out += buffers
+        for buffer in buffers:
+            self._out_bytes += len(buffer)
+        if self._out_bytes >= self.low_water:
+            self._was_full = True
+
+    def _sent(self, n: int) -> None:
+        """Forget `n` bytes that the kernel took, and watch for room if some are left."""
+        out = self._out
+        self._out_bytes -= n
+        while out and n >= len(out[0]):
+            n -= len(out.popleft())
+        if n:
+            out[0] = memoryview(out[0])[n:]
+        if out and not self._writing:
+            self._writing = True
+            self.reactor.add_writer(self._sock, self._on_writable)
+        elif not out and self._writing:
+            self._writing = False
+            self.reactor.remove_writer(self._sock)
+
+    def _on_writable(self) -> None:
+        out = self._out
+        try:
+            if _HAS_SENDMSG:
+                some = [out[at] for at in range(min(len(out), _BUFFERS_A_CALL))]
+                sent = self._sock.sendmsg(some)
+            else:
+                sent = self._sock.send(out[0])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self._lose(exc)
+            return
+        self._sent(sent)
+        if self._ending and not out:
+            self._shut_down()
+        if self._was_full and self._out_bytes < self.low_water:
+            self._was_full = False
+            self.receiver.drained()
+
+    def _fail_later(self, exc: OSError) -> None:
+        """Report a broken pipe from the loop: a writer is in the middle of something.
+
+        What the peer sent before it went away, its Close frame perhaps, is still to be read, so
+        reading goes on and finds the end by itself.
+        """
+        self._ending = True
+        self._out.clear()
+        self._out_bytes = 0
+        if not self._reading:
+            self.reactor.call_soon(partial(self._lose, exc))
+
+    # Closing
+
+    def write_eof(self) -> None:
+        self.flush()
+        if self._closed or self._ending:
+            return
+        self._ending = True
+        if not self._out:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
+            self._sock.shutdown(stdlib_socket.SHUT_WR)
+        except OSError:
+            pass  # gone already, which reading finds out
+
+    def abort(self) -> None:
+        self.flush()
+        self._lose(None)
+
+    def _lose(self, exc: Exception | None) -> None:
+        if self._closed:
+            return
+        # The addresses cannot be asked for once the socket is closed.
+        self._attributes = _constants(self._addresses())
+        self._closed = True
+        self.pause_reading()
+        if self._writing:
+            self._writing = False
+            self.reactor.remove_writer(self._sock)
+        self._out.clear()
+        self._out_bytes = 0
+        self._sock.close()
+        self.receiver.lost(exc)
+
+    # Attributes
+
+    @property
+    def attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        if self._attributes is None:
+            self._attributes = {
+                **_constants(self._addresses()),
+                SocketAttribute.raw_socket: lambda: self._sock,
+            }
+        return self._attributes
+
+    def _addresses(self) -> dict[Any, Any]:
+        found: dict[Any, Any] = {SocketAttribute.family: self._sock.family}
+        for name, ask in (
+            (SocketAttribute.local_address, self._sock.getsockname),
+            (SocketAttribute.remote_address, self._sock.getpeername),
+        ):
+            try:
+                address = ask()
+            except OSError:
+                continue
+            found[name] = _plain(address)
+            if isinstance(address, tuple):
+                port = (
+                    SocketAttribute.local_port
+                    if name is SocketAttribute.local_address
+                    else SocketAttribute.remote_port
+                )
+                found[port] = address[1]
+        return found
+
+
+def _constants(values: dict[Any, Any]) -> dict[Any, Callable[[], Any]]:
+    """Bring values to the form of typed attributes: a callable for each."""
+    return {name: partial(_same, value) for name, value in values.items()}
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _plain(address: Any) -> Any:
+    """Bring a socket address to anyio's form: host and port, or a path."""
+    if isinstance(address, tuple):
+        host, port, *rest = address
+        if len(rest) == 2 and rest[1]:
+            host = f"{host}%{rest[1]}"
+        return host, port
+    if isinstance(address, bytes):
+        return address.decode("utf-8", "surrogateescape")
+    return address

@@ -1,0 +1,241 @@
+"""The seam between a connection and the bytes: what every driver offers, and what it calls.
+
+A transport *pushes* what it reads into a `Receiver` and *takes* what is written without waiting.
+So the order of bytes is fixed the moment `write` is called: senders need no lock, a reply to a
+Ping needs no task, and no cancellation can tear a frame. Waiting is apart from writing: whoever
+wants to write much looks at `unsent` first, and is told by `Receiver.drained` when it has shrunk.
+
+A reactor is what the drivers need of an event loop: readiness of sockets, timers, a way to park a
+task. There is one for each kind of loop, and one connection or one server lives on one of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from socket import socket as Socket
+from typing import Any, Protocol
+
+__all__ = ["HOLD_AT_MOST", "READ_SIZE", "Reactor", "Receiver", "Timer", "Transport", "Waiter"]
+
+#: 64 KiB: frames of one step are held back for a common write up to this.
+HOLD_AT_MOST = 64 * 1024
+
+#: 64 KiB: bytes read at a time, as trio and asyncio have it.
+READ_SIZE = 64 * 1024
+
+
+class Receiver(Protocol):
+    """What a transport calls. None of these may block or raise."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that arrived."""
+
+    def eof(self) -> None:
+        """Take note that the peer has sent its last byte. Writing may still go on."""
+
+    def lost(self, exc: Exception | None) -> None:
+        """Take note that the transport is gone, by our closing or by `exc`. Called once, last."""
+
+    def drained(self) -> None:
+        """Take note that `unsent` fell below `low_water`, after having been above it."""
+
+
+class Timer(Protocol):
+    """A callback in the future."""
+
+    def cancel(self) -> None:
+        """Do not call it. May be called at any time, any number of times."""
+
+
+class Waiter(ABC):
+    """A place where one task at a time may park."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def wait(self) -> None:
+        """Park until `wake`. Cancelling: the waiter is free again at once."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Let the parked task go on; nothing if there is none. May not be called from a thread."""
+
+
+class Reactor(ABC):
+    """What the drivers need of one event loop.
+
+    Those with `needs_task` do nothing until `run` runs, in a task group that outlives all that is
+    registered.
+    """
+
+    needs_task: bool = False
+
+    async def run(self) -> None:  # noqa: B027  # most have nothing to run
+        """Serve until cancelled. Background work: it never raises on account of a callback."""
+
+    @abstractmethod
+    def add_reader(self, sock: Socket, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `sock` is readable, until `remove_reader`."""
+
+    @abstractmethod
+    def remove_reader(self, sock: Socket) -> None:
+        """Stop calling. Must come before `sock` is closed."""
+
+    @abstractmethod
+    def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `sock` is writable, until `remove_writer`."""
+
+    @abstractmethod
+    def remove_writer(self, sock: Socket) -> None:
+        """Stop calling. Must come before `sock` is closed."""
+
+    @abstractmethod
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` once after so many seconds of the loop's clock."""
+
+    @abstractmethod
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the tasks that can run now have run."""
+
+    @abstractmethod
+    def clock(self) -> float:
+        """Return the loop's time in seconds."""
+
+    @abstractmethod
+    def new_waiter(self) -> Waiter:
+        """Return a waiter of this loop."""
+
+    @abstractmethod
+    async def checkpoint(self) -> None:
+        """Let other tasks run, and notice a cancellation."""
+
+
+class Transport(ABC):
+    """A full-duplex stream of bytes that pushes what it reads and takes what is written.
+
+    Frames that are written in one go leave together: the first at once, the following ones when
+    the writer is about to wait (`flush`), when 64 KiB are held, or at the end of the step.
+    """
+
+    __slots__ = (
+        "_flush_is_due",
+        "_held",
+        "_held_bytes",
+        "_stepped",
+        "low_water",
+        "reactor",
+        "receiver",
+    )
+
+    #: Whether `run` must run, in a task group that outlives the transport's use.
+    needs_task: bool = False
+
+    def __init__(self, reactor: Reactor) -> None:
+        self.reactor = reactor
+        self.receiver: Receiver = _NOBODY
+        self.low_water = HOLD_AT_MOST
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._stepped = False
+        self._flush_is_due = False
+
+    async def run(self) -> None:  # noqa: B027  # most have nothing to run
+        """Move bytes until the transport is closed; being cancelled closes it. Never raises."""
+
+    def set_low_water(self, n: int) -> None:
+        """Call `Receiver.drained` when `unsent` falls below `n`."""
+        self.low_water = n
+
+    # Reading
+
+    @abstractmethod
+    def start(self, receiver: Receiver) -> None:
+        """Begin to push into `receiver`; called once. The attribute `receiver` may change later."""
+
+    @abstractmethod
+    def pause_reading(self) -> None:
+        """Stop pushing bytes. One more `feed` may come, and `eof` or `lost` may. Idempotent."""
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Push again. Idempotent."""
+
+    # Writing
+
+    @property
+    @abstractmethod
+    def unsent(self) -> int:
+        """Bytes written that the layer below has not taken yet."""
+
+    def write(self, *buffers: bytes) -> None:
+        """Write; never waits, takes everything. Ignored once the transport is ending."""
+        if not self._stepped:
+            self._stepped = True
+            self.push(buffers)
+            return
+        self._held += buffers
+        for buffer in buffers:
+            self._held_bytes += len(buffer)
+        if self._held_bytes >= HOLD_AT_MOST:
+            self._push_held()
+        elif not self._flush_is_due:
+            self._flush_is_due = True
+            self.reactor.call_soon(self._end_step)
+
+    def flush(self) -> None:
+        """Hand over what is held: the writer is about to wait."""
+        self._stepped = False
+        if self._held:
+            self._push_held()
+
+    def _end_step(self) -> None:
+        self._flush_is_due = False
+        self.flush()
+
+    def _push_held(self) -> None:
+        held = self._held
+        self._held = []
+        small = self._held_bytes < 2 * HOLD_AT_MOST
+        self._held_bytes = 0
+        self.push((b"".join(held),) if small else held)
+
+    @abstractmethod
+    def push(self, buffers: Sequence[bytes]) -> None:
+        """Hand buffers to the layer below now, past those held, and keep what it does not take."""
+
+    # Closing
+
+    @abstractmethod
+    def write_eof(self) -> None:
+        """Send what is written, then tell the peer that no more will come (half-close).
+
+        Where the layer below has no half-close, it closes wholly. Reading goes on if it can.
+        """
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Close at once; what is unsent is dropped. `Receiver.lost` is called before it returns.
+
+        Idempotent.
+        """
+
+    @property
+    def attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Typed attributes, as in `anyio.TypedAttributeProvider`."""
+        return {}
+
+
+class _Nobody:
+    """Receives for a transport that has not started."""
+
+    def feed(self, data: bytes) -> None: ...
+
+    def eof(self) -> None: ...
+
+    def lost(self, exc: Exception | None) -> None: ...
+
+    def drained(self) -> None: ...
+
+
+_NOBODY = _Nobody()

@@ -1,0 +1,187 @@
+"""The reactor of trio: one task that owns an epoll set and all timers of a server or a client.
+
+trio wakes one task per socket, and each wake-up costs a trip through its scheduler. Here one task
+waits for the epoll set as a whole, reads every socket that is ready, and the handlers whose
+messages arrived are woken directly: measured, a third less CPU per message than a task that waits
+for each socket. It also reads for handlers that are busy with something else.
+
+Where there is no epoll, `task_reactor.py` serves.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+from collections.abc import Callable
+from itertools import count
+from math import inf
+from socket import socket as Socket
+
+import trio
+
+from .transport import Reactor, Timer, Waiter
+
+__all__ = ["TrioReactor", "TrioWaiter"]
+
+
+class TrioReactor(Reactor):
+    """Epoll under one task of trio's."""
+
+    needs_task = True
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+
+        # Sockets
+        self._epoll: select.epoll | None = None
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._writers: dict[int, Callable[[], None]] = {}
+
+        # Timers
+        self._timers: list[tuple[float, int, TrioTimer]] = []
+        self._order = count()
+
+        # The task
+        self._scope: trio.CancelScope | None = None
+        self._sleeper = TrioWaiter()
+
+    # Protected: trio then raises KeyboardInterrupt in the main task, not amid a callback.
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        try:
+            while True:
+                self._fire_timers()
+                with trio.CancelScope() as self._scope:
+                    self._scope.deadline = self._timers[0][0] if self._timers else inf
+                    if self._epoll is None:
+                        await self._sleeper.wait()
+                    else:
+                        await trio.lowlevel.wait_readable(self._epoll.fileno())
+                self._scope = None
+                if self._epoll is not None:
+                    self._dispatch(self._epoll.poll(0))
+        finally:
+            self._scope = None
+            if self._epoll is not None:
+                self._epoll.close()
+                self._epoll = None
+
+    def _dispatch(self, ready: list[tuple[int, int]]) -> None:
+        readers, writers = self._readers, self._writers
+        for fd, happened in ready:
+            # Both callbacks find out by themselves what an error or a hang-up was. Each is looked
+            # up just before it is called: the one before it may have closed the socket.
+            if happened & ~select.EPOLLOUT and (callback := readers.get(fd)) is not None:
+                callback()
+            if happened & ~select.EPOLLIN and (callback := writers.get(fd)) is not None:
+                callback()
+
+    # Sockets
+
+    def add_reader(self, sock: Socket, callback: Callable[[], None]) -> None:
+        self._register(sock.fileno(), self._readers, callback)
+
+    def remove_reader(self, sock: Socket) -> None:
+        self._unregister(sock.fileno(), self._readers)
+
+    def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
+        self._register(sock.fileno(), self._writers, callback)
+
+    def remove_writer(self, sock: Socket) -> None:
+        self._unregister(sock.fileno(), self._writers)
+
+    def _register(
+        self, fd: int, callbacks: dict[int, Callable[[], None]], callback: Callable[[], None]
+    ) -> None:
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self._sleeper.wake()
+        known = fd in self._readers or fd in self._writers
+        callbacks[fd] = callback
+        (self._epoll.modify if known else self._epoll.register)(fd, self._interest(fd))
+
+    def _unregister(self, fd: int, callbacks: dict[int, Callable[[], None]]) -> None:
+        del callbacks[fd]
+        if self._epoll is None:
+            return  # `run` is over
+        interest = self._interest(fd)
+        if interest:
+            self._epoll.modify(fd, interest)
+        else:
+            self._epoll.unregister(fd)
+
+    def _interest(self, fd: int) -> int:
+        reading = select.EPOLLIN if fd in self._readers else 0
+        return reading | (select.EPOLLOUT if fd in self._writers else 0)
+
+    # Timers
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        timer = TrioTimer(callback)
+        deadline = trio.current_time() + seconds
+        heapq.heappush(self._timers, (deadline, next(self._order), timer))
+        if self._scope is not None and deadline < self._scope.deadline:
+            self._scope.deadline = deadline
+        return timer
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._token.run_sync_soon(callback)
+
+    def clock(self) -> float:
+        return trio.current_time()
+
+    def _fire_timers(self) -> None:
+        now = trio.current_time()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.callback is not None:
+                timer.callback()
+        # A cancelled timer stays until it is due; where they pile up, they are swept out.
+        if len(self._timers) > 64:
+            live = [entry for entry in self._timers if entry[2].callback is not None]
+            if len(live) * 2 < len(self._timers):
+                heapq.heapify(live)
+                self._timers = live
+
+    # Tasks
+
+    def new_waiter(self) -> Waiter:
+        return TrioWaiter()
+
+    async def checkpoint(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class TrioTimer:
+    """A callback in the heap, or None once it is cancelled."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class TrioWaiter(Waiter):
+    """A parked task, woken by rescheduling it."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    async def wait(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def wake(self) -> None:
+        task = self._task
+        if task is not None:
+            self._task = None
+            trio.lowlevel.reschedule(task)
+
+    def _abort(self, raise_cancel: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED

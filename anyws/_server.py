@@ -1,0 +1,696 @@
+"""`serve`: listening, the server's part of the opening handshake, a handler task per connection.
+
+Owns the lives of a server's connections and its graceful stop (RFC 6455 §4.2, §7.1). What is said
+on a connection is the business of `_connection.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl as stdlib_ssl
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+from socket import AF_INET6
+from socket import socket as Socket
+from types import TracebackType
+from typing import Any, Literal, Unpack
+
+import anyio
+from anyio.abc import ByteStream, TaskGroup, TaskStatus
+
+from ._connection import Connection
+from ._core.handshake import (
+    accept_request,
+    check_request,
+    check_subprotocols,
+    refuse,
+    select_subprotocol,
+)
+from ._core.headers import Request, Response
+from ._core.http1 import BadRequest, ServerHandshake
+from ._core.protocol import Protocol
+from ._errors import ConnectionClosed, InvalidHandshake
+from ._io.bytestream import ByteStreamTransport
+from ._io.listen import Listener, listen_tcp, listen_unix
+from ._io.pull import PullReceiver
+from ._io.reactors import new_reactor
+from ._io.socket_transport import SocketTransport
+from ._io.tls import TLSTransport
+from ._io.transport import Reactor, Transport
+from ._lifetime import (
+    CANCELLED_GRACE,
+    Background,
+    end_connection,
+)
+from ._options import (
+    DEFAULT_USER_AGENT,
+    OPEN_TIMEOUT,
+    ConnectionKeywords,
+    ConnectionOptions,
+    check_seconds,
+    connection_options,
+)
+
+__all__ = ["Server", "ServerConnection", "Serving", "serve", "wrap_server"]
+
+# 1 s for the peer to read a refusal and close: closing first, with bytes of its unread, would
+# reset the connection and take the refusal away from it.
+_LINGER = 1.0
+
+#: 10 s for handlers to end by themselves when the server stops.
+SHUTDOWN_TIMEOUT = 10.0
+
+#: 100: what asyncio has, and more than most kernels need.
+BACKLOG = 100
+
+Handler = Callable[["ServerConnection"], Awaitable[object]]
+
+
+class ServerConnection(Connection):
+    """The server's end of a WebSocket connection; made by `serve`."""
+
+    _is_client = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepting:
+    """What the server's part of an opening handshake needs to know."""
+
+    subprotocols: tuple[str, ...]
+    server_header: str | None
+    open_timeout: float | None
+    ssl: stdlib_ssl.SSLContext | None
+    connection: ConnectionOptions
+
+
+def serve(
+    handler: Handler,
+    host: str | None = None,
+    port: int = 0,
+    *,
+    path: str | bytes | os.PathLike[str] | None = None,
+    mode: int | None = None,
+    sockets: Sequence[Socket] | None = None,
+    backlog: int = BACKLOG,
+    reuse_port: bool = False,
+    ssl: stdlib_ssl.SSLContext | None = None,
+    subprotocols: Sequence[str] = (),
+    server_header: str | None = DEFAULT_USER_AGENT,
+    on_handler_error: Literal["log", "raise"] = "log",
+    open_timeout: float | None = OPEN_TIMEOUT,
+    shutdown_timeout: float = SHUTDOWN_TIMEOUT,
+    task_status: TaskStatus[Server] | None = None,
+    **options: Unpack[ConnectionKeywords],
+) -> Serving:
+    """Serve WebSocket connections (RFC 6455 §4.2).
+
+    Three ways: `async with serve(handler, host, port) as server`, which stops gracefully when the
+    block is left; `server = await task_group.start(serve, handler, host, port)`, with a task
+    group of anyio or a nursery of trio, which runs until cancelled; `await serve(handler, host,
+    port)` likewise. In each, the server is bound before anything goes on.
+
+    Each connection runs `await handler(connection)` in a task of its own. When the handler
+    returns, the connection is closed with code 1000; when it raises, with 1011, and the error is
+    logged. A `ConnectionClosed` that escapes is a normal end.
+
+    Args:
+        handler: an async function of one `ServerConnection`.
+        host: a name or an address; all of its addresses are bound. None: every interface.
+        port: 0 picks a free one, the same for every address.
+        path: of a Unix socket to listen on instead. One that nobody listens on is replaced.
+        mode: the permissions of the Unix socket's file.
+        sockets: bound sockets to use instead; see `inherited_sockets` for those of systemd.
+        backlog: connections that the kernel holds until they are accepted.
+        reuse_port: let several processes listen on one port.
+        ssl: for `wss`; see `ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)`.
+        subprotocols: those that are supported, in order of preference. A client that offers none
+            of them is served without one.
+        server_header: the value of Server; None sends none.
+        on_handler_error: "raise" lets a handler's exception end the server, for tests.
+        open_timeout: seconds for TLS and opening handshake together; None for no limit.
+        shutdown_timeout: seconds that handlers have to end when the block is left.
+        options: see `ConnectionOptions`: `close_timeout`, `ping_interval`, `ping_timeout`,
+            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `logger`.
+
+    Raises:
+        OSError: an address cannot be bound.
+        TypeError, ValueError, LocalProtocolError: an argument cannot be used.
+
+    Cancelling: handlers are cancelled, and peers get 1001 within a grace of one second.
+    """
+    given = sum((path is not None, sockets is not None, host is not None or port != 0))
+    if given > 1:
+        raise ValueError("host and port, path, and sockets exclude each other")
+    if on_handler_error not in ("log", "raise"):
+        raise ValueError(f"on_handler_error is {on_handler_error!r}, expected 'log' or 'raise'")
+    check_seconds("open_timeout", open_timeout, optional=True)
+    check_seconds("shutdown_timeout", shutdown_timeout)
+
+    async def listen() -> list[Socket]:
+        if sockets is not None:
+            return list(sockets)
+        if path is not None:
+            return [listen_unix(path, mode=mode, backlog=backlog)]
+        return await listen_tcp(host, port, backlog=backlog, reuse_port=reuse_port)
+
+    accepting = _Accepting(
+        check_subprotocols(subprotocols),
+        server_header,
+        open_timeout,
+        ssl,
+        connection_options(options),
+    )
+    return Serving(
+        handler,
+        listen,
+        accepting,
+        raises=on_handler_error == "raise",
+        shutdown_timeout=shutdown_timeout,
+        task_status=task_status,
+    )
+
+
+class Server:
+    """A server that accepts connections; made by `serve`."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        sockets: Sequence[Socket],
+        reactor: Reactor,
+        tasks: TaskGroup,
+        accepting: _Accepting,
+        *,
+        raises: bool,
+        shutdown_timeout: float,
+    ) -> None:
+        self._handler = handler
+        self._reactor = reactor
+        self._tasks = tasks
+        self._accepting = accepting
+        self._logger = accepting.connection.logger
+        self._raises = raises
+        self._shutdown_timeout = shutdown_timeout
+        self._handler_error: BaseException | None = None
+        self._stopping = False
+        self._ended = anyio.Event()
+        self._connections: set[ServerConnection] = set()
+        self._handlers: set[anyio.CancelScope] = set()
+        self._handshakes: set[anyio.CancelScope] = set()
+        self._last_one_gone = reactor.new_waiter()
+        self._sockets = tuple(sockets)
+        self._addresses = tuple(sock.getsockname() for sock in sockets)
+        self._listeners = [
+            Listener(reactor, sock, self._accept, self._report_exhaustion) for sock in sockets
+        ]
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        """The listening sockets; closed once the server stops."""
+        return self._sockets
+
+    @property
+    def addresses(self) -> tuple[Any, ...]:
+        """What each socket is bound to: host and port (and more for IPv6), or a path."""
+        return self._addresses
+
+    @property
+    def port(self) -> int:
+        """The TCP port.
+
+        Raises:
+            ValueError: the server listens on Unix sockets only.
+        """
+        for address in self._addresses:
+            if isinstance(address, tuple):
+                return int(address[1])
+        raise ValueError("the server listens on Unix sockets only, which have no port")
+
+    @property
+    def uri(self) -> str:
+        """A URI by which a client on this machine reaches the server over TCP."""
+        scheme = "ws" if self._accepting.ssl is None else "wss"
+        for sock, address in zip(self._sockets, self._addresses, strict=True):
+            if isinstance(address, tuple):
+                host = address[0]
+                if host in ("0.0.0.0", "::"):
+                    host = "localhost"
+                elif sock.family == AF_INET6 or ":" in host:
+                    host = f"[{host}]"
+                return f"{scheme}://{host}:{address[1]}/"
+        return f"{scheme}://localhost/"
+
+    @property
+    def connections(self) -> frozenset[ServerConnection]:
+        """The connections whose handlers run."""
+        return frozenset(self._connections)
+
+    async def shutdown(
+        self, grace: float | None = None, code: int = 1001, reason: str = ""
+    ) -> None:
+        """Stop: accept no more, refuse handshakes with 503, close every connection, and wait.
+
+        Handlers see `ConnectionClosed`. Those that have not ended after the grace are cancelled,
+        which takes one second more at most.
+
+        Args:
+            grace: seconds; `shutdown_timeout` of `serve` if None.
+            code: the close code for the peers, 1001 (going away) or 1012 (restart) for instance.
+            reason: at most 123 bytes of UTF-8.
+
+        Raises:
+            LocalProtocolError: `code` or `reason` is out of range; nothing was done.
+            ValueError: `grace` is negative.
+
+        Cancelling: the server accepts no more; its connections go on closing.
+        Concurrency: any number of tasks; the first one's code counts.
+        """
+        grace = self._shutdown_timeout if grace is None else grace
+        check_seconds("grace", grace)
+        for connection in self._connections:
+            connection._begin_close(code, reason)
+        self._stop_accepting()
+        with anyio.move_on_after(grace):
+            await self._wait_for_handlers()
+        if self._handlers:
+            self._logger.warning(
+                "%d handlers had not ended %s s after the shutdown began; they are cancelled",
+                len(self._handlers),
+                grace,
+            )
+            for scope in self._handlers:
+                scope.cancel()
+            await self._wait_for_handlers()
+        self._ended.set()
+
+    async def aclose(self) -> None:
+        """Do as `shutdown()`. Cancelling: handlers are cancelled at once."""
+        try:
+            await self.shutdown()
+        except BaseException:
+            self._cancel_all()
+            raise
+
+    async def wait_closed(self) -> None:
+        """Wait until the server has stopped and all its handlers have ended.
+
+        Cancelling: nothing changes.
+        """
+        await self._ended.wait()
+
+    def _stop_accepting(self) -> None:
+        self._stopping = True
+        for listener in self._listeners:
+            listener.close()
+        for scope in self._handshakes:
+            scope.cancel()
+
+    def _cancel_all(self) -> None:
+        self._stop_accepting()
+        for scope in self._handlers:
+            scope.cancel()
+
+    async def _wait_for_handlers(self) -> None:
+        """Wait for handlers and handshakes to end."""
+        while self._handlers or self._handshakes:
+            await self._last_one_gone.wait()
+
+    def _report_exhaustion(self, exc: OSError) -> None:
+        self._logger.error("cannot accept connections for lack of resources: %s", exc)
+
+    def _accept(self, sock: Socket) -> None:
+        """Take a connection from a listener."""
+        self._tasks.start_soon(self._serve_socket, sock)
+
+    async def _serve_socket(self, sock: Socket) -> None:
+        try:
+            transport = SocketTransport(self._reactor, sock)
+        except OSError:
+            sock.close()  # reset before it was served
+            return
+        try:
+            connection = await self._open(transport)
+            if connection is not None:
+                await self._run_handler(connection)
+        finally:
+            transport.abort()
+
+    async def _open(self, transport: Transport) -> ServerConnection | None:
+        """Do the opening handshake; None if it failed, the peer has been told then."""
+        scope = anyio.CancelScope()
+        self._handshakes.add(scope)
+        if self._stopping:
+            scope.cancel()
+        try:
+            return await _shake_hands(transport, self._accepting, scope)
+        except (InvalidHandshake, OSError, TimeoutError) as exc:
+            self._logger.debug("opening handshake failed: %s", exc)
+            return None
+        finally:
+            self._handshakes.discard(scope)
+            self._notice_end()
+
+    async def _run_handler(self, connection: ServerConnection) -> None:
+        with anyio.CancelScope() as scope:
+            self._handlers.add(scope)
+            self._connections.add(connection)
+            if self._stopping:
+                connection._begin_close(1001, "")
+            try:
+                await self._call_handler(connection)
+            finally:
+                self._connections.discard(connection)
+                self._handlers.discard(scope)
+                self._notice_end()
+
+    async def _call_handler(self, connection: ServerConnection) -> None:
+        """Run the handler, and end the connection as it ended."""
+        problem: BaseException | None = None
+        try:
+            await self._handler(connection)
+        except BaseException as exc:
+            problem = _significant(exc)
+        if isinstance(problem, Exception):
+            if self._raises:
+                self._handler_error = self._handler_error or problem
+                self._tasks.cancel_scope.cancel()
+            else:
+                self._logger.error(
+                    "the handler of the connection with %s raised",
+                    connection.remote_address,
+                    exc_info=problem,
+                )
+        await end_connection(connection, problem)
+        if problem is not None and not isinstance(problem, Exception):
+            raise problem
+
+    def _notice_end(self) -> None:
+        if not (self._handlers or self._handshakes):
+            self._last_one_gone.wake()
+
+
+class Serving(Coroutine[Any, Any, None]):
+    """What `serve` returns: an async context manager, and a coroutine to be awaited or started."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        listen: Callable[[], Awaitable[list[Socket]]],
+        accepting: _Accepting,
+        *,
+        raises: bool,
+        shutdown_timeout: float,
+        task_status: TaskStatus[Server] | None,
+    ) -> None:
+        self._handler = handler
+        self._listen = listen
+        self._accepting = accepting
+        self._raises = raises
+        self._shutdown_timeout = shutdown_timeout
+        self._task_status = task_status
+        self._background: Background | None = None
+        self._server: Server | None = None
+        self._coroutine: Coroutine[Any, Any, None] | None = None
+
+    async def __aenter__(self) -> Server:
+        if self._background is not None:
+            raise RuntimeError("the object that serve() returns is for one server only")
+        self._background = Background()
+        try:
+            reactor = new_reactor()
+            tasks = await self._background.open()
+            await self._background.start(reactor)
+            self._server = Server(
+                self._handler,
+                await self._listen(),
+                reactor,
+                tasks,
+                self._accepting,
+                raises=self._raises,
+                shutdown_timeout=self._shutdown_timeout,
+            )
+        except BaseException:
+            await self._background.aclose()
+            raise
+        return self._server
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._background is not None
+        server = self._server
+        assert server is not None
+        try:
+            if exc is None or isinstance(exc, Exception):
+                await server.shutdown()
+            else:
+                await self._stop_quickly(server)
+        except BaseException:
+            await self._stop_quickly(server)
+            raise
+        finally:
+            server._ended.set()
+            await self._background.aclose()
+            if server._handler_error is not None:
+                raise server._handler_error
+
+    async def _stop_quickly(self, server: Server) -> None:
+        """Cancel every handler; each tells its peer, within the grace."""
+        server._cancel_all()
+        # A little more than each of them has, so that none is cut short.
+        with anyio.move_on_after(CANCELLED_GRACE + _LINGER, shield=True):
+            await server._wait_for_handlers()
+
+    async def _run(self) -> None:
+        async with self as server:
+            if self._task_status is not None:
+                self._task_status.started(server)
+            await server.wait_closed()
+
+    # To be awaited, and to be started: task groups want a coroutine.
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._run().__await__()
+
+    def send(self, value: Any) -> Any:
+        """Go on, as a coroutine does."""
+        return self._started().send(value)
+
+    def throw(self, *exc_info: Any) -> Any:
+        """Raise an exception where it waits, as a coroutine does."""
+        return self._started().throw(*exc_info)
+
+    def close(self) -> None:
+        """End it where it waits, as a coroutine does."""
+        if self._coroutine is not None:
+            self._coroutine.close()
+
+    def _started(self) -> Coroutine[Any, Any, None]:
+        if self._coroutine is None:
+            self._coroutine = self._run()
+        return self._coroutine
+
+
+def wrap_server(
+    stream: ByteStream,
+    *,
+    subprotocols: Sequence[str] = (),
+    server_header: str | None = DEFAULT_USER_AGENT,
+    open_timeout: float | None = OPEN_TIMEOUT,
+    **options: Unpack[ConnectionKeywords],
+) -> WrappedServer:
+    """Do the server's part of the opening handshake over a byte stream that has been accepted.
+
+    Use it as `async with wrap_server(stream) as connection`; leaving the block closes the
+    connection as with `connect`, and the stream with it.
+
+    Args:
+        stream: connected, with TLS done if there is to be any.
+        subprotocols, server_header, open_timeout, options: as for `serve`.
+
+    Raises:
+        InvalidHandshake: the request was refused; the peer has been told why.
+        TimeoutError: `open_timeout` ran out.
+
+    Cancelling: the stream is closed.
+    """
+    check_seconds("open_timeout", open_timeout, optional=True)
+    accepting = _Accepting(
+        check_subprotocols(subprotocols),
+        server_header,
+        open_timeout,
+        None,
+        connection_options(options),
+    )
+    return WrappedServer(stream, accepting)
+
+
+class WrappedServer:
+    """What `wrap_server` returns, to be entered with `async with`."""
+
+    def __init__(self, stream: ByteStream, accepting: _Accepting) -> None:
+        self._stream = stream
+        self._accepting = accepting
+        self._background = Background()
+        self._connection: ServerConnection | None = None
+
+    async def __aenter__(self) -> ServerConnection:
+        reactor = new_reactor()
+        transport = ByteStreamTransport(reactor, self._stream)
+        try:
+            await self._background.start(reactor)
+            await self._background.start(transport)
+            self._connection = await _shake_hands(transport, self._accepting, anyio.CancelScope())
+        except BaseException:
+            transport.abort()
+            await self._background.aclose()
+            raise
+        return self._connection
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._connection is not None
+        try:
+            await end_connection(self._connection, exc)
+        finally:
+            await self._background.aclose()
+
+
+async def _shake_hands(
+    transport: Transport, accepting: _Accepting, scope: anyio.CancelScope
+) -> ServerConnection:
+    """Do the server's part of the opening handshake (§4.2), under one deadline for all of it.
+
+    `scope` is entered here; cancelling it from outside answers 503, since the server is stopping.
+
+    Raises:
+        InvalidHandshake: refused, and the peer told so where that was possible.
+        OSError: the transport broke.
+        TimeoutError: the deadline passed.
+    """
+    http = ServerHandshake()
+    puller: PullReceiver | None = None
+    if accepting.open_timeout is not None:
+        scope.deadline = anyio.current_time() + accepting.open_timeout
+    refusal: Response | None = None
+    with scope:
+        if accepting.ssl is not None:
+            transport = await _start_tls(transport, accepting.ssl)
+        puller = PullReceiver(transport)
+        transport.start(puller)
+        try:
+            request = await _receive_request(puller, http)
+        except BadRequest as exc:
+            refusal = refuse(exc.status_code, f"{exc}\n")
+        else:
+            answer = _answer(request, accepting)
+            if isinstance(answer, tuple):
+                return _accept(transport, puller, http, request, accepting, *answer)
+            refusal = answer
+    if refusal is None:
+        if scope.cancelled_caught and puller is None:
+            raise TimeoutError("the TLS handshake took too long")
+        late = accepting.open_timeout is not None and anyio.current_time() >= scope.deadline
+        refusal = (
+            refuse(408, "the request took too long\n")
+            if late
+            else refuse(503, "the server is stopping\n")
+        )
+    assert puller is not None
+    await _refuse(transport, puller, http, refusal)
+    raise InvalidHandshake(
+        f"refused with {refusal.status_code}: {refusal.body.decode(errors='replace').strip()}"
+    )
+
+
+async def _start_tls(transport: Transport, context: stdlib_ssl.SSLContext) -> Transport:
+    tls = TLSTransport(transport, context)
+    try:
+        await tls.handshake()
+    except stdlib_ssl.SSLError as exc:
+        transport.abort()
+        raise InvalidHandshake(f"the TLS handshake failed: {exc}") from exc
+    return tls
+
+
+async def _receive_request(puller: PullReceiver, http: ServerHandshake) -> Request:
+    while True:
+        data = await puller.receive()
+        if not data:
+            raise ConnectionResetError("the peer left before it had sent a request")
+        request = http.receive_data(data)
+        if request is not None:
+            return request
+
+
+def _answer(request: Request, accepting: _Accepting) -> Response | tuple[str, str | None]:
+    """Return the key and the subprotocol of a request that is accepted, or a refusal."""
+    checked = check_request(request)
+    if isinstance(checked, Response):
+        return checked
+    key, offered = checked
+    return key, select_subprotocol(accepting.subprotocols, offered)
+
+
+def _accept(
+    transport: Transport,
+    puller: PullReceiver,
+    http: ServerHandshake,
+    request: Request,
+    accepting: _Accepting,
+    key: str,
+    subprotocol: str | None,
+) -> ServerConnection:
+    response = accept_request(key, subprotocol, accepting.server_header)
+    transport.write(http.send_response(response))
+    options = accepting.connection
+    connection = ServerConnection(
+        transport,
+        Protocol(is_client=False, max_size=options.max_size, max_fragments=options.max_fragments),
+        options,
+        request=request,
+        response=response,
+        subprotocol=subprotocol,
+    )
+    puller.hand_over(connection, http.trailing_data())
+    return connection
+
+
+async def _refuse(
+    transport: Transport, puller: PullReceiver, http: ServerHandshake, response: Response
+) -> None:
+    """Send a refusal, and give the peer a moment to read it before the connection goes."""
+    transport.write(http.send_response(response))
+    transport.write_eof()
+    with anyio.move_on_after(_LINGER):
+        while await puller.receive():
+            pass
+
+
+def _significant(exc: BaseException) -> BaseException | None:
+    """Say what of a handler's exception counts: None for the mere end of its connection.
+
+    Of a group, those that only say that the connection was closed do not count; nor does a group
+    around a single exception. A cancellation or Ctrl+C comes out bare.
+    """
+    if isinstance(exc, ConnectionClosed):
+        return None
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc
+    rest = exc.split(ConnectionClosed)[1]
+    if rest is None:
+        return None
+    errors, others = rest.split(Exception)
+    if errors is not None:
+        return errors
+    leaf: BaseException = others if others is not None else rest
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return leaf

@@ -1,0 +1,90 @@
+"""The project's tasks: `nox -s NAME`; what follows `--` is passed on."""
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_venv = "yes"
+# pip, because its configuration says where packages come from; uv has one of its own.
+nox.options.default_venv_backend = "virtualenv"
+
+PYTHONS = ("3.11", "3.12", "3.13")
+COVERAGE_FLOOR = 97
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of one dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def install_with_tests(session: nox.Session) -> None:
+    """Install the checkout with every backend, and what the tests need."""
+    session.install("-e", ".[trio,uvloop]", *group("test"))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests on asyncio, uvloop and trio, recording branch coverage."""
+    install_with_tests(session)
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+
+
+for python in PYTHONS:
+    # `tests` takes the Python that runs nox; `tests-3.12` asks for that one.
+    nox.session(tests.func, python=python, name=f"tests-{python}", default=False)
+
+
+@nox.session(requires=["tests"])
+def coverage(session: nox.Session) -> None:
+    """Run the tests, then print what they covered; fail below the floor."""
+    session.install(*(line for line in group("test") if line.startswith("coverage")))
+    session.run("coverage", "report", f"--fail-under={COVERAGE_FLOOR}")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, and that every public name has one."""
+    session.install("-e", ".[trio,uvloop]", *group("test"), *group("types"))
+    session.run("mypy", "--strict")
+    session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; any warning is an error."""
+    session.install("-e", ".[trio]", *group("docs"))
+    session.run(
+        "sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html"
+    )
+
+
+@nox.session
+def autobahn(session: nox.Session) -> None:
+    """Run the Autobahn test suite against the server and the client (needs a Python 2.7)."""
+    install_with_tests(session)
+    session.run("python", "-m", "tests.autobahn.run", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Run the property tests with many examples, or with what follows `--`."""
+    install_with_tests(session)
+    session.run("pytest", "tests/fuzz", *(session.posargs or ["--hypothesis-profile=fuzz"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure speed and memory beside the peers."""
+    install_with_tests(session)
+    session.run("python", "-m", "tests.bench", *session.posargs)

@@ -1,0 +1,1 @@
+"""Tests, and the harnesses that measure and compare."""

@@ -1,0 +1,293 @@
+"""The load generator: plain non-blocking sockets, prebuilt frames, replies counted by length.
+
+It must be cheap, or it would be what is measured: it never looks into a reply, except into
+the first one of every connection, which must be exactly the message that was sent.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from array import array
+from collections import deque
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Final
+
+from tests.bench.wire import (
+    SEC_WEBSOCKET_ACCEPT,
+    Exchange,
+    encode_close,
+    encode_request,
+)
+
+HOST: Final = "127.0.0.1"
+REPLY_TIMEOUT: Final = 20.0
+CLOSE_TIMEOUT: Final = 5.0
+BUFFER_SIZE: Final = 2 * 1024 * 1024
+
+
+class LoadError(Exception):
+    """The server did not do what the load needs; the message says what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one stretch of load saw: how many, for how long, and how late the replies were."""
+
+    count: int
+    seconds: float
+    p50_us: float
+    p99_us: float
+
+
+class Latencies:
+    """Latencies in nanoseconds, each with the number of messages that had it."""
+
+    def __init__(self) -> None:
+        self.values = array("q")
+        self.weights = array("q")
+
+    def sample(self, started: int) -> Sample:
+        """Sum up what was recorded since `started`, a reading of the clock."""
+        seconds = (perf_counter_ns() - started) / 1e9
+        pairs = sorted(zip(self.values, self.weights, strict=True))
+        count = sum(self.weights)
+        return Sample(count, seconds, _percentile(pairs, count, 50), _percentile(pairs, count, 99))
+
+
+class Channel:
+    """One connection: its socket, what it has not sent yet, and what it waits for."""
+
+    __slots__ = ("received", "sent_at", "socket", "unsent")
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.unsent = b""
+        self.received = 0  # bytes of the reply that is not complete yet
+        self.sent_at: deque[tuple[int, int]] = deque()  # when, and how many messages
+
+
+class Load:
+    """A set of open connections to one server, each with its share of messages in flight."""
+
+    def __init__(self, port: int, exchange: Exchange, *, websocket: bool) -> None:
+        self.port = port
+        self.exchange = exchange
+        self.websocket = websocket
+        self.channels: dict[int, Channel] = {}
+        self.poller = select.epoll()
+        self.buffer = bytearray(BUFFER_SIZE)
+        self.in_flight = 0
+
+    def open(self, connections: int) -> None:
+        """Open that many connections and check that each one echoes.
+
+        Raises:
+            LoadError: the handshake fails or the echo differs from what was sent.
+        """
+        for _ in range(connections):
+            connected = open_connection(self.port, websocket=self.websocket)
+            self.channels[connected.fileno()] = Channel(connected)
+            connected.sendall(self.exchange.sent)
+            check_reply(connected, self.exchange.expected)
+        for fd, channel in self.channels.items():
+            channel.socket.setblocking(False)
+            self.poller.register(fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Close all connections cleanly; one that the server does not close is just dropped."""
+        self.poller.close()
+        connections = [channel.socket for channel in self.channels.values()]
+        for connected in connections:
+            try:
+                connected.settimeout(CLOSE_TIMEOUT)
+                request_close(connected, websocket=self.websocket)
+            except OSError:
+                pass
+        for connected in connections:
+            try:
+                wait_for_end(connected)
+            except (OSError, LoadError):
+                pass
+            finally:
+                connected.close()
+        self.channels.clear()
+
+    def run(self, seconds: float, *, depth: int) -> Sample:
+        """Keep `depth` messages in flight on each connection, then wait for the last reply.
+
+        Raises:
+            LoadError: the server closed a connection or does not reply.
+        """
+        latencies = Latencies()
+        frames = self.exchange.sent * depth
+        frame_size = len(self.exchange.sent)
+        started = perf_counter_ns()
+        deadline = started + int(seconds * 1e9)
+        for channel in self.channels.values():
+            self._send(channel, frames, depth, started)
+        while self.in_flight:
+            events = self.poller.poll(REPLY_TIMEOUT)
+            if not events:
+                raise LoadError(f"no reply for {REPLY_TIMEOUT:g} s, {self.in_flight} outstanding")
+            for fd, event in events:
+                channel = self.channels[fd]
+                if event & select.EPOLLOUT:
+                    self._flush(channel)
+                if event & ~select.EPOLLOUT:
+                    replies = self._receive(channel)
+                    if replies:
+                        now = perf_counter_ns()
+                        _record(latencies, channel, replies, now)
+                        self.in_flight -= replies
+                        if now < deadline:
+                            batch = frames if replies == depth else frames[: replies * frame_size]
+                            self._send(channel, batch, replies, now)
+        return latencies.sample(started)
+
+    def _send(self, channel: Channel, frames: bytes, count: int, now: int) -> None:
+        channel.sent_at.append((now, count))
+        self.in_flight += count
+        if channel.unsent:
+            channel.unsent += frames
+            return
+        try:
+            sent = channel.socket.send(frames)
+        except BlockingIOError:
+            sent = 0
+        if sent != len(frames):
+            channel.unsent = frames[sent:]
+            self.poller.modify(channel.socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
+
+    def _flush(self, channel: Channel) -> None:
+        try:
+            sent = channel.socket.send(channel.unsent)
+        except BlockingIOError:
+            return
+        channel.unsent = channel.unsent[sent:]
+        if not channel.unsent:
+            self.poller.modify(channel.socket.fileno(), select.EPOLLIN)
+
+    def _receive(self, channel: Channel) -> int:
+        """Return the number of replies that one read completes."""
+        size = channel.socket.recv_into(self.buffer)
+        if size == 0:
+            raise LoadError("the server closed a connection")
+        replies, channel.received = divmod(channel.received + size, len(self.exchange.expected))
+        return replies
+
+
+def shake(port: int, seconds: float, *, websocket: bool) -> Sample:
+    """Open connections one after another, closing each; the latency is that of the opening.
+
+    Raises:
+        LoadError: the handshake fails, or the server does not end the connection.
+    """
+    latencies = Latencies()
+    started = now = perf_counter_ns()
+    deadline = started + int(seconds * 1e9)
+    while now < deadline:
+        with open_connection(port, websocket=websocket) as connected:
+            latencies.values.append(perf_counter_ns() - now)
+            latencies.weights.append(1)
+            request_close(connected, websocket=websocket)
+            wait_for_end(connected)
+        now = perf_counter_ns()
+    return latencies.sample(started)
+
+
+def open_connection(port: int, *, websocket: bool) -> socket.socket:
+    """Connect and do the opening handshake; a bare server echoes the request instead.
+
+    Raises:
+        LoadError: the reply is not what it must be.
+    """
+    connected = socket.create_connection((HOST, port), timeout=REPLY_TIMEOUT)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    request = encode_request(port)
+    connected.sendall(request)
+    if websocket:
+        check_response(connected)
+    else:
+        check_reply(connected, request)
+    return connected
+
+
+def check_response(connected: socket.socket) -> None:
+    """Read the response to an opening handshake, which must accept it (RFC 6455 §4.2.2).
+
+    Raises:
+        LoadError: it does not, or more bytes follow it.
+    """
+    response = b""
+    while b"\r\n\r\n" not in response:
+        chunk = connected.recv(65536)
+        if not chunk:
+            raise LoadError(f"the server closed during the opening handshake: {response[:200]!r}")
+        response += chunk
+    accepted = response.startswith(b"HTTP/1.1 101") and SEC_WEBSOCKET_ACCEPT in response
+    if not accepted or not response.endswith(b"\r\n\r\n"):
+        raise LoadError(f"the opening handshake was answered with {response[:200]!r}")
+
+
+def check_reply(connected: socket.socket, expected: bytes) -> None:
+    """Read exactly `expected`.
+
+    Raises:
+        LoadError: something else was received.
+    """
+    received = bytearray()
+    while len(received) < len(expected):
+        chunk = connected.recv(len(expected) - len(received))
+        if not chunk:
+            raise LoadError(f"the server closed after {len(received)} bytes of a reply")
+        received += chunk
+    if received != expected:
+        raise LoadError(f"the reply starts with {bytes(received[:20])!r}, not {expected[:20]!r}")
+
+
+def request_close(connected: socket.socket, *, websocket: bool) -> None:
+    """Ask for the end: a Close frame, or the end of the stream for a bare server."""
+    if websocket:
+        connected.sendall(encode_close())
+    else:
+        connected.shutdown(socket.SHUT_WR)
+
+
+def wait_for_end(connected: socket.socket) -> None:
+    """Read until the server has closed the connection, as it must do first (§7.1.1).
+
+    Raises:
+        LoadError: it did not within the timeout.
+    """
+    connected.settimeout(CLOSE_TIMEOUT)
+    try:
+        while connected.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    except TimeoutError as error:
+        raise LoadError(f"the server did not close within {CLOSE_TIMEOUT:g} s") from error
+
+
+def _record(latencies: Latencies, channel: Channel, replies: int, now: int) -> None:
+    """Match replies with the oldest messages; they come back in the order they were sent."""
+    while replies:
+        sent_at, count = channel.sent_at.popleft()
+        if count > replies:
+            channel.sent_at.appendleft((sent_at, count - replies))
+            count = replies
+        replies -= count
+        latencies.values.append(now - sent_at)
+        latencies.weights.append(count)
+
+
+def _percentile(pairs: list[tuple[int, int]], count: int, percent: int) -> float:
+    """Return the value in microseconds that `percent` of all are not above."""
+    left = count * percent / 100
+    for value, weight in pairs:
+        left -= weight
+        if left <= 0:
+            return value / 1000
+    return 0.0

@@ -1,0 +1,53 @@
+"""The rows of the benchmark: what the load is, apart from who serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Kind(Enum):
+    """What a row does, and so what its figure counts."""
+
+    ECHO = "messages, sent and echoed"
+    SHAKE = "connection at a time: opened, and closed cleanly, without a message"
+    IDLE = "connections, left alone after one message each"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One load; `payload_size` is in bytes and `depth` is per connection."""
+
+    name: str
+    kind: Kind
+    connections: int
+    payload_size: int
+    text: bool = False
+    depth: int = 0
+
+    def describe(self) -> str:
+        """Return the load in words."""
+        if self.kind is not Kind.ECHO:
+            return f"{self.connections} {self.kind.value}"
+        type_ = "text" if self.text else "binary"
+        return (
+            f"connections: {self.connections}, {self.payload_size} bytes of {type_} a message, "
+            f"in flight on each: {self.depth}"
+        )
+
+
+ROWS: Final = {
+    row.name: row
+    for row in (
+        Row("e1", Kind.ECHO, 1, 32, depth=1),
+        Row("e100", Kind.ECHO, 100, 32, depth=1),
+        Row("e100x1k", Kind.ECHO, 100, 1024, depth=1),
+        Row("pipe", Kind.ECHO, 10, 32, depth=100),
+        Row("txt1k", Kind.ECHO, 10, 1024, text=True, depth=10),
+        Row("64k", Kind.ECHO, 4, 64 * 1024, depth=1),
+        Row("1M", Kind.ECHO, 2, 1024 * 1024, depth=1),
+        Row("shake", Kind.SHAKE, 1, 32),
+        Row("idle", Kind.IDLE, 2000, 32),
+    )
+}

@@ -1,0 +1,270 @@
+"""The echo servers that are compared, each one written as its own documentation would.
+
+`python -m tests.bench.servers NAME` serves on a free port of 127.0.0.1, prints the port and
+runs until it is terminated. On all of them: no compression, no keepalive, messages up to
+MAX_SIZE, and a connection that ends is no error. Each one imports what it needs and nothing
+else, because the memory of the process is measured too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import os
+import resource
+from collections.abc import Callable, Coroutine
+from typing import Final, cast
+
+HOST: Final = "127.0.0.1"
+MAX_SIZE: Final = 16 * 1024 * 1024
+
+
+def announce(port: int) -> None:
+    """Tell the port, which says that connections are accepted from now on."""
+    print(port, flush=True)
+
+
+def run_on_asyncio(main: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run `main` on the event loop of the standard library."""
+    asyncio.run(main())
+
+
+def run_on_uvloop(main: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run `main` on uvloop."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+def serve_anyws(backend: str, *, use_uvloop: bool = False) -> None:
+    """Serve with this library."""
+    import anyio
+
+    import anyws
+
+    async def echo(connection: anyws.Connection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async def main() -> None:
+        # Compression is off unless asked for.
+        async with anyws.serve(echo, HOST, 0, max_size=MAX_SIZE, ping_interval=None) as server:
+            announce(server.port)
+            await anyio.sleep_forever()
+
+    options = {"use_uvloop": use_uvloop} if backend == "asyncio" else {}
+    anyio.run(main, backend=backend, backend_options=options)
+
+
+def serve_websockets_trio() -> None:
+    """Serve with the trio side of websockets."""
+    import trio
+    from websockets.exceptions import ConnectionClosed
+    from websockets.trio.server import ServerConnection, serve
+
+    async def echo(connection: ServerConnection) -> None:
+        try:
+            async for message in connection:
+                await connection.send(message)
+        except ConnectionClosed:
+            pass
+
+    async def main() -> None:
+        start = functools.partial(
+            serve, echo, 0, host=HOST, compression=None, ping_interval=None, max_size=MAX_SIZE
+        )
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(start)
+            announce(server.listeners[0].socket.getsockname()[1])
+
+    trio.run(main)
+
+
+async def serve_websockets_asyncio() -> None:
+    """Serve with the asyncio side of websockets."""
+    from websockets.asyncio.server import ServerConnection, serve
+    from websockets.exceptions import ConnectionClosed
+
+    async def echo(connection: ServerConnection) -> None:
+        try:
+            async for message in connection:
+                await connection.send(message)
+        except ConnectionClosed:
+            pass
+
+    async with serve(
+        echo, HOST, 0, compression=None, ping_interval=None, max_size=MAX_SIZE
+    ) as server:
+        announce(next(iter(server.sockets)).getsockname()[1])
+        await server.serve_forever()
+
+
+def serve_trio_websocket() -> None:
+    """Serve with trio-websocket."""
+    import trio
+    from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
+
+    async def echo(request: WebSocketRequest) -> None:
+        connection = await request.accept()
+        try:
+            while True:
+                await connection.send_message(await connection.get_message())
+        except ConnectionClosed:
+            pass
+
+    async def main() -> None:
+        start = functools.partial(
+            serve_websocket, echo, HOST, 0, ssl_context=None, max_message_size=MAX_SIZE
+        )
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(start)
+            announce(server.port)
+
+    trio.run(main)
+
+
+async def serve_picows() -> None:
+    """Serve with the callbacks of picows."""
+    from picows import (
+        WSFrame,
+        WSListener,
+        WSMsgType,
+        WSTransport,
+        WSUpgradeRequest,
+        ws_create_server,
+    )
+
+    class Echo(WSListener):
+        def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+            if frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                transport.send(frame.msg_type, frame.get_payload_as_bytes())
+            elif frame.msg_type is WSMsgType.CLOSE:
+                transport.send_close(frame.get_close_code())
+                transport.disconnect()
+
+    def create(request: WSUpgradeRequest) -> Echo:
+        return Echo()
+
+    server = await ws_create_server(create, HOST, 0, max_frame_size=MAX_SIZE)
+    announce(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+async def serve_picows_websockets() -> None:
+    """Serve with the coroutines of picows."""
+    from picows.websockets import ConnectionClosed, ServerConnection, serve
+
+    async def echo(connection: ServerConnection) -> None:
+        try:
+            async for message in connection:
+                await connection.send(message)
+        except ConnectionClosed:
+            pass
+
+    async with serve(
+        echo, HOST, 0, compression=None, ping_interval=None, max_size=MAX_SIZE
+    ) as server:
+        announce(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+
+async def serve_aiohttp() -> None:
+    """Serve with aiohttp."""
+    from aiohttp import WSMsgType, web
+
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        connection = web.WebSocketResponse(compress=False, max_msg_size=MAX_SIZE)
+        await connection.prepare(request)
+        async for message in connection:
+            if message.type is WSMsgType.TEXT:
+                await connection.send_str(message.data)
+            elif message.type is WSMsgType.BINARY:
+                await connection.send_bytes(message.data)
+        return connection
+
+    application = web.Application()
+    application.router.add_get("/", echo)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 0).start()
+    announce(runner.addresses[0][1])
+    await asyncio.Event().wait()
+
+
+def serve_bare_trio() -> None:
+    """Echo bytes on trio, without WebSocket: the floor for anything on its streams."""
+    import trio
+
+    async def echo(stream: trio.SocketStream) -> None:
+        try:
+            async for chunk in stream:
+                await stream.send_all(chunk)
+        except trio.BrokenResourceError:
+            pass
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            start = functools.partial(trio.serve_tcp, echo, 0, host=HOST)
+            listeners = await nursery.start(start)
+            announce(listeners[0].socket.getsockname()[1])
+
+    trio.run(main)
+
+
+async def serve_bare_protocol() -> None:
+    """Echo bytes with an asyncio protocol, without WebSocket: the floor for its transports."""
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            # uvloop's transports are such by behaviour, not by inheritance.
+            self.transport = cast(asyncio.WriteTransport, transport)
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+
+    server = await asyncio.get_running_loop().create_server(Echo, HOST, 0)
+    announce(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
+
+
+SERVERS: Final[dict[str, Callable[[], None]]] = {
+    "anyws-trio": functools.partial(serve_anyws, "trio"),
+    "anyws-asyncio": functools.partial(serve_anyws, "asyncio"),
+    "anyws-uvloop": functools.partial(serve_anyws, "asyncio", use_uvloop=True),
+    "websockets-trio": serve_websockets_trio,
+    "websockets-asyncio": functools.partial(run_on_asyncio, serve_websockets_asyncio),
+    "websockets-uvloop": functools.partial(run_on_uvloop, serve_websockets_asyncio),
+    "trio-websocket": serve_trio_websocket,
+    "picows-asyncio": functools.partial(run_on_asyncio, serve_picows),
+    "picows-uvloop": functools.partial(run_on_uvloop, serve_picows),
+    "picows-websockets": functools.partial(run_on_asyncio, serve_picows_websockets),
+    "picows-websockets-uvloop": functools.partial(run_on_uvloop, serve_picows_websockets),
+    "aiohttp": functools.partial(run_on_asyncio, serve_aiohttp),
+    "bare-trio": serve_bare_trio,
+    "bare-asyncio": functools.partial(run_on_asyncio, serve_bare_protocol),
+    "bare-uvloop": functools.partial(run_on_uvloop, serve_bare_protocol),
+}
+
+
+def speaks_websocket(name: str) -> bool:
+    """Say whether the server of that name speaks WebSocket, or echoes any bytes."""
+    return not name.startswith("bare-")
+
+
+def main() -> None:
+    """Run the server that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.servers")
+    parser.add_argument("name", choices=tuple(SERVERS))
+    parser.add_argument("--core", type=int, help="the only core to run on")
+    arguments = parser.parse_args()
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    SERVERS[arguments.name]()
+
+
+if __name__ == "__main__":
+    main()

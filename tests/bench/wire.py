@@ -1,0 +1,81 @@
+"""The bytes that the load sends, built once, and the lengths of what must come back.
+
+Kept apart from the codec of `anyws`, so that the yardstick is not made of what it measures.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from tests.bench.rows import Row
+
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+NORMAL_CLOSURE: Final = (1000).to_bytes(2, "big")
+# Any key but zero, which a server might treat as no masking.
+MASKING_KEY: Final = b"\x5a\xc3\x96\x0f"
+SEC_WEBSOCKET_KEY: Final = b"dGhlIHNhbXBsZSBub25jZQ=="
+# RFC 6455 §1.3: the key, then this, hashed and encoded.
+ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+SEC_WEBSOCKET_ACCEPT: Final = base64.b64encode(
+    hashlib.sha1(SEC_WEBSOCKET_KEY + ACCEPT_GUID).digest()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One message as it is sent and as it must come back."""
+
+    sent: bytes
+    expected: bytes
+
+
+def exchange_for(row: Row, *, websocket: bool) -> Exchange:
+    """Return the message of `row`; a bare server gets the same bytes and returns them all."""
+    opcode = TEXT if row.text else BINARY
+    payload = bytes(0x20 + n % 0x5F for n in range(row.payload_size))
+    sent = encode_frame(opcode, payload, masked=True)
+    return Exchange(sent, encode_frame(opcode, payload, masked=False) if websocket else sent)
+
+
+def encode_close() -> bytes:
+    """Encode the masked Close frame that ends a connection (§5.5.1)."""
+    return encode_frame(CLOSE, NORMAL_CLOSURE, masked=True)
+
+
+def encode_frame(opcode: int, payload: bytes, *, masked: bool) -> bytes:
+    """Encode an unfragmented frame (RFC 6455 §5.2)."""
+    mask_bit = 0x80 if masked else 0
+    size = len(payload)
+    header = bytes([0x80 | opcode])
+    if size < 126:
+        header += bytes([mask_bit | size])
+    elif size < 65536:
+        header += bytes([mask_bit | 126]) + size.to_bytes(2, "big")
+    else:
+        header += bytes([mask_bit | 127]) + size.to_bytes(8, "big")
+    return header + (MASKING_KEY + _mask(payload) if masked else payload)
+
+
+def encode_request(port: int) -> bytes:
+    """Encode an opening handshake that offers no extension and no subprotocol (§4.1)."""
+    lines = [
+        b"GET / HTTP/1.1",
+        b"Host: 127.0.0.1:%d" % port,
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Key: " + SEC_WEBSOCKET_KEY,
+        b"Sec-WebSocket-Version: 13",
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _mask(payload: bytes) -> bytes:
+    size = len(payload)
+    key = (MASKING_KEY * (size // 4 + 1))[:size]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")
+    return masked.to_bytes(size, "big")
