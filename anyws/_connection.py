@@ -48,6 +48,9 @@ BytesLike = bytes | bytearray | memoryview
 #: What `send` takes as one message: text as `str`, binary as anything like `bytes`.
 Data = str | BytesLike
 
+# One message; anything else that can be iterated over is a fragmented one.
+_WHOLE = (str, bytes, bytearray, memoryview)
+
 # 1,024 messages not yet read, whatever their size: tiny ones cost more than their bytes.
 _MAX_UNREAD_MESSAGES = 1024
 
@@ -66,6 +69,10 @@ class State(enum.Enum):
     OPEN = "open"
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+# Looking up a member of an enum costs as much as the comparison itself.
+_OPEN, _CLOSED = State.OPEN, State.CLOSED
 
 
 class Connection(ObjectStream[str | bytes]):
@@ -108,6 +115,7 @@ class Connection(ObjectStream[str | bytes]):
         # Reading
         self._inbox: deque[str | bytes | Fragment] = deque()
         self._unread_bytes = 0  # received while the inbox was not empty
+        self._max_buffer = options.max_buffer
         self._paused = False
         self._receiving = False
         self._discarding = False  # only control frames count any more
@@ -204,17 +212,9 @@ class Connection(ObjectStream[str | bytes]):
         Cancelling: no message is lost, repeated or brought out of order.
         Concurrency: one task at a time.
         """
-        inbox = self._inbox
-        if not inbox or self._receiving:
+        if not self._inbox or self._receiving or self._calls >= _CALLS_A_TURN:
             await self._wait_for_message()
-        else:
-            self._calls += 1
-            if self._calls >= _CALLS_A_TURN:
-                await self._take_turns()
-        message = inbox.popleft()
-        if not inbox:
-            self._caught_up()
-        return message  # type: ignore[return-value]  # fragments are for `receive_stream` only
+        return self._take_message()
 
     async def receive_text(self) -> str:
         """Receive one message, which must be text.
@@ -258,10 +258,13 @@ class Connection(ObjectStream[str | bytes]):
         return self
 
     async def __anext__(self) -> str | bytes:
-        try:
-            return await self.receive()
-        except ConnectionClosedOK:
-            raise StopAsyncIteration from None
+        # As `receive`, without a coroutine of it in between.
+        if not self._inbox or self._receiving or self._calls >= _CALLS_A_TURN:
+            try:
+                await self._wait_for_message()
+            except ConnectionClosedOK:
+                raise StopAsyncIteration from None
+        return self._take_message()
 
     def receive_stream(self, *, max_size: int | None = None) -> ReceiveStream:
         """Receive one message piece by piece, as its bytes arrive, however it is framed.
@@ -278,17 +281,27 @@ class Connection(ObjectStream[str | bytes]):
         return ReceiveStream(self, max_size)
 
     async def _wait_for_message(self) -> None:
-        """Wait until there is something in the inbox."""
-        self._begin_receiving()
-        try:
-            await self._wait_for_arrival()
-        finally:
-            self._receiving = False
-
-    def _begin_receiving(self) -> None:
+        """Wait until there is something in the inbox, or let other tasks run."""
         if self._receiving:
             raise ConcurrencyError("another task is receiving from this connection already")
         self._receiving = True
+        try:
+            if self._inbox:
+                await self._take_turns()
+            else:
+                await self._wait_for_arrival()
+        finally:
+            self._receiving = False
+
+    def _take_message(self) -> str | bytes:
+        self._calls += 1
+        inbox = self._inbox
+        message = inbox.popleft()
+        if not inbox:
+            self._unread_bytes = 0
+            if self._paused:
+                self._caught_up()
+        return message  # type: ignore[return-value]  # fragments are for `receive_stream` only
 
     async def _wait_for_arrival(self) -> None:
         inbox = self._inbox
@@ -296,7 +309,7 @@ class Connection(ObjectStream[str | bytes]):
             if self._verdict is not None:
                 # The application has had all that came before it.
                 self._apply_verdict()
-            if self._state is State.CLOSED:
+            if self._state is _CLOSED:
                 raise self._closed()
             if self._paused:
                 self._resume()
@@ -330,36 +343,33 @@ class Connection(ObjectStream[str | bytes]):
     def feed(self, data: bytes) -> None:
         """Take bytes from the transport. Not for applications."""
         self._keepalive.heard = True
-        self._handle(self._protocol.receive_data(data))
-        if self._inbox:
-            self._arrival.wake()
+        inbox = self._inbox
+        for event in self._protocol.receive_data(data):
+            if type(event) is bytes or type(event) is str:
+                inbox.append(event)
+            else:
+                self._handle(event)
+        if inbox:
             self._unread_bytes += len(data)
             if (
-                self._unread_bytes >= self._options.max_buffer
-                or len(self._inbox) >= _MAX_UNREAD_MESSAGES
+                self._unread_bytes >= self._max_buffer or len(inbox) >= _MAX_UNREAD_MESSAGES
             ) and not self._discarding:
                 self._pause()
+            self._arrival.wake_now()
         elif (
             self._options.max_size is None
             and not self._receiving
-            and self._protocol.unfinished_bytes >= self._options.max_buffer
+            and self._protocol.unfinished_bytes >= self._max_buffer
             and not self._discarding
         ):
             # A message without bounds grows only while somebody waits for it.
             self._pause()
 
-    def _handle(self, events: list[Event]) -> None:
-        inbox = self._inbox
-        for event in events:
-            kind = type(event)
-            if kind is bytes or kind is str:
-                inbox.append(event)  # type: ignore[arg-type]  # just checked
-            else:
-                self._handle_special(event)
-
-    def _handle_special(self, event: Event) -> None:
-        """Act on what is not a whole message."""
-        if isinstance(event, Fragment):
+    def _handle(self, event: Event) -> None:
+        """Act on what the peer sent."""
+        if isinstance(event, str | bytes):
+            self._inbox.append(event)
+        elif isinstance(event, Fragment):
             if not self._skipping:
                 self._inbox.append(event)
             elif event.final:
@@ -379,7 +389,6 @@ class Connection(ObjectStream[str | bytes]):
             else:
                 self._pause()
         else:
-            assert not isinstance(event, str | bytes)
             self._verdict = _Verdict(event.code, event.reason, final=True)
             if self._inbox and self._state is State.OPEN:
                 self._pause()
@@ -448,13 +457,13 @@ class Connection(ObjectStream[str | bytes]):
             that has begun cannot be taken back: the connection is failed with 1011.
         Concurrency: any number of tasks; messages do not mix.
         """
-        if isinstance(data, str | bytes | bytearray | memoryview):
+        if isinstance(data, _WHOLE):
             payload, is_text = _to_payload(data, text)
             self._calls += 1
             if self._calls >= _CALLS_A_TURN:
                 await self._take_turns()
             if (
-                self._state is not State.OPEN
+                self._state is not _OPEN
                 or self._turns
                 or self._fragmenting is not None
                 or self._transport.unsent >= self._write_limit
@@ -711,7 +720,8 @@ class Connection(ObjectStream[str | bytes]):
         if self._state is not State.CLOSED:
             self._discarding = True
             self._drop_verdict()
-            self._handle(self._protocol.discard())
+            for event in self._protocol.discard():
+                self._handle(event)
             self._resume()
 
     def _write_close(self, code: int, reason: str, *, initiator: Initiator = "local") -> None:
@@ -827,12 +837,15 @@ class ReceiveStream:
         Cancelling: the message, if it has begun, is dropped, and the next one comes next.
         """
         connection = self._connection
-        connection._begin_receiving()
+        if connection._receiving:
+            raise ConcurrencyError("another task is receiving from this connection already")
+        connection._receiving = True
         try:
             if not connection._inbox:
                 if connection._verdict is not None and not connection._verdict.final:
                     connection._drop_verdict()
-                connection._handle(connection._protocol.read_as_stream())
+                for event in connection._protocol.read_as_stream():
+                    connection._handle(event)
                 connection._caught_up()
             await connection._wait_for_arrival()
         except BaseException:
@@ -922,7 +935,7 @@ class _Fragments:
 
     async def write(self, chunk: Data) -> None:
         """Send the next piece."""
-        if not isinstance(chunk, str | bytes | bytearray | memoryview):
+        if not isinstance(chunk, _WHOLE):
             raise TypeError(f"cannot send {type(chunk).__name__}; expected str or bytes-like")
         if self._text is None:
             self._text = isinstance(chunk, str)
@@ -1051,6 +1064,8 @@ class _SentPing:
 
 def _to_payload(data: Data, text: bool | None) -> tuple[bytes, bool]:
     """Return the bytes of a message, owned by nobody else, and whether it is text."""
+    if type(data) is bytes and not text:
+        return data, False
     if isinstance(data, str):
         try:
             return data.encode(), text is not False

@@ -13,6 +13,7 @@ from .masking import apply_mask
 
 __all__ = [
     "MAX_CONTROL_PAYLOAD",
+    "SHORT_HEADERS",
     "CloseCode",
     "Opcode",
     "decode_close_payload",
@@ -23,6 +24,11 @@ __all__ = [
 
 #: §5.5: a control frame has at most 125 bytes of payload.
 MAX_CONTROL_PAYLOAD = 125
+
+#: Headers of short, whole messages that are not masked, by first byte and length.
+SHORT_HEADERS = {
+    first_byte: [bytes((first_byte, n)) for n in range(126)] for first_byte in (0x81, 0x82)
+}
 
 # 16 KiB: from here on the copy that joins header and payload costs more than a second buffer.
 _JOIN_BELOW = 16 * 1024

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["MaskSource", "apply_mask", "mask_source"]
+__all__ = ["MaskSource", "apply_mask", "apply_short_mask", "mask_source"]
 
 # 400 B: from here on four strided translations beat one big-integer XOR (CPython 3.11, x86-64).
 _STRIDED_FROM = 400
@@ -15,6 +15,7 @@ _STRIDED_FROM = 400
 # Keys taken from the operating system at a time: one system call for 256 frames.
 _POOLED_KEYS = 256
 
+_to_int = int.from_bytes
 _XOR_TABLES = [bytes(value ^ key for value in range(256)) for key in range(256)]
 
 
@@ -25,15 +26,19 @@ def apply_mask(payload: bytes | bytearray | memoryview, mask: bytes) -> bytes | 
         payload: read only, never changed.
         mask: exactly four bytes, the first of which meets the first byte of `payload`.
     """
-    n = len(payload)
-    if n < _STRIDED_FROM:
-        keys = (mask * ((n + 3) >> 2))[:n]
-        masked = int.from_bytes(payload, "little") ^ int.from_bytes(keys, "little")
-        return masked.to_bytes(n, "little")
+    if len(payload) < _STRIDED_FROM:
+        return apply_short_mask(payload, mask)
     result = bytearray(payload)
     for lane in range(4):
         result[lane::4] = result[lane::4].translate(_XOR_TABLES[mask[lane]])
     return result
+
+
+def apply_short_mask(payload: bytes | bytearray | memoryview, mask: bytes) -> bytes:
+    """Do the same by one XOR of two big integers: faster for a few hundred bytes and less."""
+    n = len(payload)
+    keys = (mask * ((n + 3) >> 2))[:n]
+    return (_to_int(payload, "little") ^ _to_int(keys, "little")).to_bytes(n, "little")
 
 
 class MaskSource:

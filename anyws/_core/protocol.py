@@ -15,12 +15,13 @@ from .._errors import LocalProtocolError
 from .events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
 from .frames import (
     MAX_CONTROL_PAYLOAD,
+    SHORT_HEADERS,
     CloseCode,
     decode_close_payload,
     encode_close_payload,
     encode_frame,
 )
-from .masking import apply_mask, mask_source
+from .masking import apply_mask, apply_short_mask, mask_source
 
 __all__ = ["TRANSITIONS", "Flow", "Protocol", "Step"]
 
@@ -64,6 +65,7 @@ TRANSITIONS: dict[Flow, dict[Step, Flow]] = {
 # Plain integers for the inner loop, where looking up members of an enum costs as much as the
 # comparison itself.
 _CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+_OPEN, _CLOSED = Flow.OPEN, Flow.CLOSED
 _FIN = 0x80
 _RSV = 0x70
 _MASKED = 0x80
@@ -96,6 +98,7 @@ class Protocol:
         "_max_size",
         "_next_mask",
         "_pending",
+        "_short",
         "_streaming",
         "_text",
         "reading",
@@ -111,6 +114,7 @@ class Protocol:
         next_mask: Callable[[], bytes] | None = None,
     ) -> None:
         self._max_size = max_size
+        self._short = 125 if max_size is None else min(125, max_size)
         self._max_fragments = max_fragments
 
         # Reading
@@ -153,42 +157,44 @@ class Protocol:
         at = 0
         if self._left:
             at = self._receive_payload(data, 0, events)
-        expected_mask_bit = self._expected_mask_bit
-        header_size = 6 if expected_mask_bit else 2
-        limit = 125 if self._max_size is None else min(125, self._max_size)
-        while end - at >= 2 and self.reading is not Flow.CLOSED:
+        mask_bit = self._expected_mask_bit
+        header_size = 6 if mask_bit else 2
+        limit = self._straight_limit()
+        while end - at >= 2:
+            # The straight line: a short, unfragmented, complete message. `n` has its top bit set
+            # if the frame is masked against the rule; whatever is not plain goes below.
             first_byte = data[at]
-            # The straight line: a short, unfragmented, complete message. `n` has its top bit
-            # set if the frame is masked against the rule; whatever is not plain goes below.
-            n = data[at + 1] ^ expected_mask_bit
+            n = data[at + 1] ^ mask_bit
             start = at + header_size
-            if (
-                n <= limit
-                and (first_byte == 0x82 or first_byte == 0x81)
-                and start + n <= end
-                and self.reading is Flow.OPEN
-                and not self._discarding
-                and not self._streaming
-            ):
-                payload: bytes | bytearray = data[start : start + n]
-                if expected_mask_bit:
-                    payload = apply_mask(payload, data[at + 2 : start])
+            if n <= limit and (first_byte == 0x82 or first_byte == 0x81) and start + n <= end:
+                payload = data[start : start + n]
+                if mask_bit:
+                    payload = apply_short_mask(payload, data[at + 2 : start])
                 at = start + n
                 if first_byte == 0x82:
-                    events.append(bytes(payload))
+                    events.append(payload)
                     continue
                 try:
                     events.append(str(payload, "utf-8"))
                 except UnicodeDecodeError as exc:
                     self._violate(events, *_bad_text(exc))
+                    return events
             else:
+                if self.reading is _CLOSED:
+                    return events
                 at = self._receive_frame(data, at, events)
                 if at < 0:
-                    break
-        else:
-            if self.reading is not Flow.CLOSED:
-                self._pending = data[at:]
+                    return events
+                limit = self._straight_limit()
+        if self.reading is not _CLOSED:
+            self._pending = data[at:]
         return events
+
+    def _straight_limit(self) -> int:
+        """Return the largest payload that can go the straight line, -1 if none can."""
+        if self.reading is _OPEN and not (self._discarding or self._streaming):
+            return self._short
+        return -1
 
     def read_as_stream(self) -> list[Event]:
         """Report the current message, or else the next one, as `Fragment` events as it arrives.
@@ -434,10 +440,15 @@ class Protocol:
         Raises:
             LocalProtocolError: a fragmented message is unfinished, or the Close frame is out.
         """
-        if self.writing is not Flow.OPEN:
+        if self.writing is not _OPEN:
             self._advance(Step.WHOLE)
-        mask = None if self._next_mask is None else self._next_mask()
-        return encode_frame(0x81 if text else 0x82, payload, mask)
+        first_byte = 0x81 if text else 0x82
+        if self._next_mask is not None:
+            return encode_frame(first_byte, payload, self._next_mask())
+        n = len(payload)
+        if n < 126:
+            return (SHORT_HEADERS[first_byte][n] + payload,)
+        return encode_frame(first_byte, payload, None)
 
     def send_fragment(self, payload: bytes, *, text: bool, final: bool) -> tuple[bytes, ...]:
         """Return the buffers of the next frame of a fragmented message (§5.4).

@@ -131,8 +131,8 @@ async def dial_unix(path: str | bytes | os.PathLike[str]) -> Socket:
         sock.setblocking(False)
         name = os.fspath(path)
         # EAGAIN: the backlog of the listener is full, and no event tells when it is not.
-        while (result := sock.connect_ex(name)) == errno.EAGAIN:
-            await anyio.sleep(_BACKLOG_PAUSE)  # there is no event to wait for
+        while (result := sock.connect_ex(name)) == errno.EAGAIN:  # noqa: ASYNC110
+            await anyio.sleep(_BACKLOG_PAUSE)
         await _finish(sock, result, name)
     except BaseException:
         sock.close()

@@ -107,7 +107,7 @@ class TLSTransport(Transport):
             self._waiter.wake()
 
     def _read(self) -> None:
-        while True:
+        while self._open:
             try:
                 data = self._object.read(READ_SIZE)
             except ssl.SSLWantReadError:
@@ -147,6 +147,7 @@ class TLSTransport(Transport):
 
     def lost(self, exc: Exception | None) -> None:
         self._fail_handshake(exc or ConnectionAbortedError("the transport was closed"))
+        self._open = False
         self.receiver.lost(exc if exc is not None else self._cause())
 
     def _fail_handshake(self, exc: Exception) -> None:

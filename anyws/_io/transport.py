@@ -12,7 +12,7 @@ task. There is one for each kind of loop, and one connection or one server lives
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from socket import socket as Socket
 from typing import Any, Protocol
 
@@ -54,12 +54,19 @@ class Waiter(ABC):
     __slots__ = ()
 
     @abstractmethod
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         """Park until `wake`. Cancelling: the waiter is free again at once."""
 
     @abstractmethod
     def wake(self) -> None:
         """Let the parked task go on; nothing if there is none. May not be called from a thread."""
+
+    def wake_now(self) -> None:
+        """Let the parked task go on, before this returns where the loop allows that.
+
+        So it must be the last thing that a callback of the reactor does.
+        """
+        self.wake()
 
 
 class Reactor(ABC):

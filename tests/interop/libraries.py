@@ -1,7 +1,7 @@
 """The libraries that our client and our server meet, each as a `Peer`.
 
-Where a library cannot send an unfinished frame, `websockets` encodes the frames and they are written to the
-library's own transport. Knows nothing of `anyws`.
+Where a library cannot send an unfinished frame, `websockets` encodes the frames and they are
+written to the library's own transport. Knows nothing of `anyws`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ async def listen_websockets(ssl: SSLContext | None) -> AsyncIterator[Listener]:
 # aiohttp
 
 
-AiohttpConnection = aiohttp.ClientWebSocketResponse[Literal[True]] | web.WebSocketResponse[Literal[True]]
+AiohttpConnection = (
+    aiohttp.ClientWebSocketResponse[Literal[True]] | web.WebSocketResponse[Literal[True]]
+)
 
 
 class AiohttpPeer(Peer):
@@ -192,7 +194,7 @@ class AiohttpServerPeer(AiohttpPeer):
         self._stopped.set()
 
     async def _close(self, code: int, reason: str) -> None:
-        # Where a task is receiving, the library's server closes without waiting for the reply to its Close.
+        # While a task receives, the library's server would not wait for the reply to its Close.
         self._reading.cancel()
         await self._stopped.wait()
         await super()._close(code, reason)
@@ -248,7 +250,7 @@ async def listen_aiohttp(ssl: SSLContext | None) -> AsyncIterator[Listener]:
 
 
 class PicowsPeer(Peer):
-    """A client connection of `picows`, which calls back with each frame but a Ping, which it answers."""
+    """A client connection of `picows`, which answers Pings and calls back with other frames."""
 
     tells_fragments = True
 
@@ -262,12 +264,12 @@ class PicowsPeer(Peer):
         """Wait until the server has closed the TCP connection; `see` receives meanwhile."""
         await self._transport.wait_disconnected()
         handshake = self._transport.close_handshake
-        received = handshake and handshake.recv
-        if received:
-            # An integer at run time; where the frame has no reason, the library gives None.
-            self._finish(Close(cast(int, received.code), received.reason or ""))
-        else:
+        received = None if handshake is None else handshake.recv
+        if received is None:
             self._finish(NO_CLOSE)
+        else:
+            # The code is an integer at run time; without a reason in the frame there is None.
+            self._finish(Close(cast(int, received.code), received.reason or ""))
 
     def see(self, frame: picows.WSFrame) -> None:
         """Take one frame, which is valid during the call only."""
@@ -344,7 +346,10 @@ class WsprotoPeer(Peer):
     tells_fragments = True
 
     def __init__(
-        self, protocol: wsproto.WSConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        protocol: wsproto.WSConnection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         super().__init__()
         self._protocol = protocol
@@ -375,6 +380,8 @@ class WsprotoPeer(Peer):
                     self._received = Close(int(event.code), event.reason or "")
                     if self._protocol.state is wsproto.connection.ConnectionState.REMOTE_CLOSING:
                         await self._write(event.response())
+        # A server that half-closes waits for the client to close the rest.
+        self._writer.close()
         self._finish(self._received)
 
     async def _events(self) -> AsyncIterator[wsproto.events.Event]:
@@ -445,7 +452,9 @@ class TrioWebsocketPeer(Peer):
 
     tells_fragments = False
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection, stream: trio.abc.SendStream) -> None:
+    def __init__(
+        self, connection: trio_websocket.WebSocketConnection, stream: trio.abc.SendStream
+    ) -> None:
         super().__init__()
         self._connection = connection
         self._stream = stream
@@ -459,9 +468,11 @@ class TrioWebsocketPeer(Peer):
         except trio_websocket.ConnectionClosed:
             # While `_close` runs, the reply to it is still to come.
             if not self._is_closing:
-                self._report_close()
+                await self._leave()
 
-    def _report_close(self) -> None:
+    async def _leave(self) -> None:
+        # The library leaves the stream open where the server closed first.
+        await self._stream.aclose()
         received = self._connection.closed
         self._finish(Close(received.code, received.reason or "") if received else NO_CLOSE)
 
@@ -480,7 +491,7 @@ class TrioWebsocketPeer(Peer):
     async def _close(self, code: int, reason: str) -> None:
         self._is_closing = True
         await self._connection.aclose(code, reason or None)
-        self._report_close()
+        await self._leave()
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """A connection held by another library, as a test sees it from another event loop.
 
-A peer lives in an event loop and a thread of its own, so its library need not know the backend of the
-test. Knows nothing of `anyws` and of no library in particular.
+A peer lives in an event loop and a thread of its own, so its library need not know the backend of
+the test. Knows nothing of `anyws` and of no library in particular.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anyio import from_thread, to_thread
 from anyio.from_thread import BlockingPortal
 from anyio.lowlevel import current_token
 
-# Seconds that any one wait may take. Every wait here ends within milliseconds unless something is wrong.
+# Seconds that any one wait may take. It ends within milliseconds unless something is wrong.
 LIMIT = 10.0
 
 Entered = TypeVar("Entered")
@@ -70,14 +70,14 @@ class PeerClosed(Exception):
 class Peer(ABC):
     """One open connection of another library, made inside the event loop of that library.
 
-    The public methods are awaited by a test, in any event loop but that one. Adapters implement the
-    abstract methods, which run in the peer's loop, and report what arrives through `_deliver`, `_pong` and
-    `_finish`.
+    A test awaits `send` to `wait_closed`, in any event loop but that one. Adapters implement the
+    abstract methods, which run in the peer's loop, and report what arrives through `_deliver`,
+    `_pong` and `_finish`.
     """
 
-    # False for a library that shows whole messages only: then a message always has one fragment here.
+    # False for a library that shows whole messages only: here they have one fragment then.
     tells_fragments: ClassVar[bool]
-    # False for a library that answers every Close with 1000, where §5.5.1 expects the code it received.
+    # False for a library that answers every Close with 1000, where §5.5.1 expects an echo.
     echoes_close_code: ClassVar[bool] = True
 
     def __init__(self) -> None:
@@ -161,11 +161,19 @@ class Peer(ABC):
     @abstractmethod
     async def _close(self, code: int, reason: str) -> None: ...
 
+    async def _read(self) -> None:
+        try:
+            await self.read()
+        except Exception:
+            # Nobody shall wait for a connection that the library gave up; leaving it raises this.
+            self._finish(NO_CLOSE)
+            raise
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
         """Receive in the background, and close a connection that is still open at the end."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.read)
+            tasks.start_soon(self._read)
             yield
             if not self.finished.is_set():
                 with anyio.fail_after(LIMIT):
