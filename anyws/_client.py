@@ -130,7 +130,7 @@ def connect(
 
     return Connecting(
         target,
-        stream or dial,
+        dial if stream is None else stream,
         task_group=task_group,
         headers=headers,
         origin=origin,
@@ -295,7 +295,7 @@ class Connecting:
         tls = TLSTransport(transport, context, self._server_hostname)
         try:
             await tls.handshake()
-        except stdlib_ssl.SSLError as exc:
+        except OSError as exc:  # an SSLError, or the end of the connection
             raise HandshakeError(
                 f"the TLS handshake with {self._server_hostname} failed: {exc}"
             ) from exc

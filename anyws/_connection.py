@@ -57,6 +57,9 @@ _MAX_UNREAD_MESSAGES = 1024
 # 1 s for the application to take, and answer, what came before a violation.
 _VIOLATION_GRACE = 1.0
 
+# 1 s for a client to close its side after both Close frames and our end of the bytes.
+_LAST_SIDE = 1.0
+
 # Calls that need not wait take turns with other tasks every so often: 16 small messages are about
 # 0.2 ms of work.
 _CALLS_A_TURN = 16
@@ -328,6 +331,25 @@ class Connection(ObjectStream[str | bytes]):
         if self._paused and self._verdict is None:
             self._resume()
 
+    @property
+    def _inbox_begins_whole(self) -> bool:
+        """Whether the next thing in the inbox is a whole message."""
+        return bool(self._inbox) and not isinstance(self._inbox[0], Fragment)
+
+    def _drop_message(self) -> None:
+        """Drop the message at the head of the inbox, or what comes of it."""
+        inbox = self._inbox
+        if self._inbox_begins_whole:
+            inbox.popleft()
+        else:
+            # If nothing of it has come, there is nothing to drop.
+            self._skipping = bool(inbox) or self._protocol.read_whole()
+            while inbox and self._skipping:
+                piece = inbox.popleft()
+                self._skipping = not (isinstance(piece, Fragment) and piece.final)
+        if not inbox:
+            self._caught_up()
+
     def _pause(self) -> None:
         if not self._paused:
             self._paused = True
@@ -384,10 +406,8 @@ class Connection(ObjectStream[str | bytes]):
             # The application may still ask for it as a stream: as long as nobody waits for a
             # whole message, it waits, and so does the peer.
             self._verdict = _Verdict(event.code, event.reason, final=False)
-            if self._receiving and not self._inbox:
-                self._arrival.wake()
-            else:
-                self._pause()
+            self._pause()
+            self._arrival.wake()
         else:
             self._verdict = _Verdict(event.code, event.reason, final=True)
             if self._inbox and self._state is State.OPEN:
@@ -453,8 +473,8 @@ class Connection(ObjectStream[str | bytes]):
             LocalProtocolError: it cannot be sent as text; nothing was sent.
             ConcurrencyError: this task is in the middle of a fragmented message itself.
 
-        Cancelling: of an unfragmented message nothing is sent, now or later. A fragmented one
-            that has begun cannot be taken back: the connection is failed with 1011.
+        Cancelling: of an unfragmented message nothing is sent, now or later. A fragmented one that
+        has begun cannot be taken back: the connection is failed with 1011.
         Concurrency: any number of tasks; messages do not mix.
         """
         if isinstance(data, _WHOLE):
@@ -735,6 +755,7 @@ class Connection(ObjectStream[str | bytes]):
     def _take_close(self, close: CloseFrame) -> None:
         """The peer's Close frame came: answer it if it is the first (§5.5.1), and finish."""
         self._received_close = close
+        self._discarding = True  # nothing follows, so nothing need wait for the application
         if self._sent_close is None:
             # An empty Close is answered by an empty one.
             self._write_close(close.code, close.reason, initiator="remote")
@@ -746,18 +767,27 @@ class Connection(ObjectStream[str | bytes]):
         The client waits for that, so that the server is spared the TIME_WAIT state; the deadline
         holds for both.
         """
-        if not self._is_client:
-            self._transport.write_eof()
+        if self._is_client:
+            return
+        self._transport.write_eof()
+        if self._received_close is not None and not self._transport.unsent:
+            # All has been said, and some peers never close their side of the transport.
+            self._set_close_timer(
+                min(_LAST_SIDE, self._options.close_timeout), self._transport.abort
+            )
 
     def _leave_open_state(self) -> None:
         """Start the deadline of the closing handshake, and let go whoever wanted to send."""
         self._state = State.CLOSING
         self._keepalive.stop()
-        self._close_timer = self._reactor.call_later(
-            self._options.close_timeout, self._on_close_timeout
-        )
+        self._set_close_timer(self._options.close_timeout, self._on_close_timeout)
         for waiter in (*self._turns, *self._room):
             waiter.wake()
+
+    def _set_close_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._close_timer = self._reactor.call_later(seconds, callback)
 
     def _on_close_timeout(self) -> None:
         seconds = self._options.close_timeout
@@ -826,7 +856,7 @@ class ReceiveStream:
         self._max_size = max_size
         self._size = 0
         self._ended = False
-        self.text = False
+        self.text: bool = False
 
     async def __aenter__(self) -> ReceiveStream:
         """Wait for a message to begin.
@@ -849,6 +879,7 @@ class ReceiveStream:
                 connection._caught_up()
             await connection._wait_for_arrival()
         except BaseException:
+            self._ended = connection._inbox_begins_whole
             self._leave()
             raise
         first = connection._inbox[0]
@@ -898,8 +929,12 @@ class ReceiveStream:
         if self._max_size is not None and self._size > self._max_size:
             reason = f"incoming message of {self._size} bytes or more, limit {self._max_size}"
             connection = self._connection
-            connection._fail(CloseCode.MESSAGE_TOO_BIG, reason, RemoteProtocolError(reason))
-            raise connection._closed()
+            cause = RemoteProtocolError(reason)
+            connection._fail(CloseCode.MESSAGE_TOO_BIG, reason, cause)
+            # An error even if the connection had ended normally by then.
+            raise ConnectionClosedError(
+                connection._sent_close, connection._received_close, connection._initiator or "local"
+            ) from cause
 
     def _leave(self) -> None:
         connection = self._connection
@@ -907,19 +942,7 @@ class ReceiveStream:
         if self._ended:
             return
         self._ended = True
-        inbox = connection._inbox
-        if inbox and not isinstance(inbox[0], Fragment):
-            inbox.popleft()
-        elif not connection._protocol.read_whole():
-            # Nothing of it had come: there is nothing to drop.
-            pass
-        else:
-            connection._skipping = True
-            while inbox and connection._skipping:
-                piece = inbox.popleft()
-                connection._skipping = not (isinstance(piece, Fragment) and piece.final)
-        if not inbox:
-            connection._caught_up()
+        connection._drop_message()
 
 
 class _Fragments:

@@ -16,10 +16,16 @@ from ._connection import Connection, State
 from ._core.frames import CloseCode
 from ._errors import ConnectionClosed
 
-__all__ = ["CANCELLED_GRACE", "Background", "close_quickly", "end_connection", "only_leaf"]
+__all__ = ["CANCELLED_GRACE", "Background", "end_connection"]
 
 #: 1 s at most for the closing handshake when the block is left because it was cancelled.
 CANCELLED_GRACE = 1.0
+
+
+_OTHER_TASK = (
+    "this block was entered in one task and left in another, as fixtures of pytest-asyncio are; "
+    "use a fixture of anyio's pytest plugin or of pytest-trio, which stay in one task"
+)
 
 
 class NeedsTask(Protocol):
@@ -43,6 +49,7 @@ class Background:
     def __init__(self) -> None:
         self._tasks: TaskGroup | None = None
         self._scopes: list[anyio.CancelScope] = []
+        self._opener = 0  # the task that opened the group, and has to close it
 
     async def start(self, thing: NeedsTask) -> None:
         """Run `thing` in the background, if it needs to be."""
@@ -65,6 +72,7 @@ class Background:
             tasks = anyio.create_task_group()
             await tasks.__aenter__()
             self._tasks = tasks
+            self._opener = anyio.get_current_task().id
         return self._tasks
 
     async def aclose(self) -> None:
@@ -74,6 +82,7 @@ class Background:
 
         Raises:
             BaseException: what a task in the group has raised, by itself if it is but one.
+            RuntimeError: another task opened the group; on asyncio its tasks have ended even so.
         """
         if self._tasks is None:
             return
@@ -82,17 +91,17 @@ class Background:
             scope.cancel()
         tasks.cancel_scope.shield = True
         tasks.cancel_scope.cancel()
+        problem: BaseException | None = None
         try:
             await tasks.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
-            raise only_leaf(group) from None
-
-
-def only_leaf(exc: BaseException) -> BaseException:
-    """Take an exception out of the groups around it, if it is alone in them."""
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
-    return exc
+            problem = _only_leaf(group)
+        except RuntimeError as exc:
+            if anyio.get_current_task().id == self._opener:
+                raise
+            raise RuntimeError(_OTHER_TASK) from exc
+        if problem is not None:
+            raise problem  # out here, so that the group does not become its context
 
 
 async def end_connection(connection: Connection, exc: BaseException | None) -> None:
@@ -111,15 +120,15 @@ async def end_connection(connection: Connection, exc: BaseException | None) -> N
         elif isinstance(exc, Exception):
             await connection.close(CloseCode.INTERNAL_ERROR)
         else:
-            await close_quickly(connection)
+            await _close_quickly(connection)
     except BaseException:
-        await close_quickly(connection)
+        await _close_quickly(connection)
         raise
     finally:
         connection._abort()
 
 
-async def close_quickly(connection: Connection) -> None:
+async def _close_quickly(connection: Connection) -> None:
     with anyio.move_on_after(CANCELLED_GRACE, shield=True):
         await connection.close(CloseCode.GOING_AWAY)
 
@@ -130,3 +139,10 @@ def _mention_failure(connection: Connection, exc: BaseException) -> None:
         closed = connection._closed()
         if closed.code not in (1000, 1001, 1005):
             exc.add_note(f"The WebSocket connection had ended before that: {closed}")
+
+
+def _only_leaf(exc: BaseException) -> BaseException:
+    """Take an exception out of the groups around it, if it is alone in them."""
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc

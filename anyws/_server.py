@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl as stdlib_ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from socket import AF_INET6
@@ -19,6 +20,7 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from ._connection import Connection
+from ._core.frames import CloseCode, encode_close_payload
 from ._core.handshake import (
     accept_request,
     check_request,
@@ -29,7 +31,7 @@ from ._core.handshake import (
 from ._core.headers import Request, Response
 from ._core.http1 import BadRequest, ServerHandshake
 from ._core.protocol import Protocol
-from ._errors import ConnectionClosed, InvalidHandshake
+from ._errors import ConnectionClosed, InvalidHandshake, LocalProtocolError
 from ._io.bytestream import ByteStreamTransport
 from ._io.listen import Listener, listen_tcp, listen_unix
 from ._io.pull import PullReceiver
@@ -141,6 +143,10 @@ def serve(
     given = sum((path is not None, sockets is not None, host is not None or port != 0))
     if given > 1:
         raise ValueError("host and port, path, and sockets exclude each other")
+    if sockets is not None and not sockets:
+        raise ValueError("sockets is empty, expected at least one to listen on")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port is {port}, expected 0-65535")
     if on_handler_error not in ("log", "raise"):
         raise ValueError(f"on_handler_error is {on_handler_error!r}, expected 'log' or 'raise'")
     check_seconds("open_timeout", open_timeout, optional=True)
@@ -148,6 +154,8 @@ def serve(
 
     async def listen() -> list[Socket]:
         if sockets is not None:
+            for sock in sockets:
+                sock.listen(backlog)  # it may be bound only; again does no harm
             return list(sockets)
         if path is not None:
             return [listen_unix(path, mode=mode, backlog=backlog)]
@@ -191,18 +199,21 @@ class Server:
         self._logger = accepting.connection.logger
         self._raises = raises
         self._shutdown_timeout = shutdown_timeout
-        self._handler_error: BaseException | None = None
+        self._handler_error: Exception | None = None
         self._stopping = False
         self._ended = anyio.Event()
         self._connections: set[ServerConnection] = set()
         self._handlers: set[anyio.CancelScope] = set()
         self._handshakes: set[anyio.CancelScope] = set()
-        self._last_one_gone = reactor.new_waiter()
+        self._last_one_gone = anyio.Event()  # a new one each time
+        self._accepted: deque[SocketTransport] = deque()
+        self._doorbell = reactor.new_waiter()
         self._sockets = tuple(sockets)
         self._addresses = tuple(sock.getsockname() for sock in sockets)
         self._listeners = [
             Listener(reactor, sock, self._accept, self._report_exhaustion) for sock in sockets
         ]
+        tasks.start_soon(self._admit)
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
@@ -267,7 +278,8 @@ class Server:
         """
         grace = self._shutdown_timeout if grace is None else grace
         check_seconds("grace", grace)
-        for connection in self._connections:
+        _check_close(code, reason)
+        for connection in self.connections:
             connection._begin_close(code, reason)
         self._stop_accepting()
         with anyio.move_on_after(grace):
@@ -302,6 +314,7 @@ class Server:
         self._stopping = True
         for listener in self._listeners:
             listener.close()
+        self._start_accepted()
         for scope in self._handshakes:
             scope.cancel()
 
@@ -315,35 +328,53 @@ class Server:
         while self._handlers or self._handshakes:
             await self._last_one_gone.wait()
 
+    def _notice_end(self) -> None:
+        if not (self._handlers or self._handshakes):
+            self._last_one_gone.set()
+            self._last_one_gone = anyio.Event()
+
     def _report_exhaustion(self, exc: OSError) -> None:
         self._logger.error("cannot accept connections for lack of resources: %s", exc)
 
     def _accept(self, sock: Socket) -> None:
-        """Take a connection from a listener."""
-        self._tasks.start_soon(self._serve_socket, sock)
+        """Take a connection from a listener, which is no place to start a task from.
 
-    async def _serve_socket(self, sock: Socket) -> None:
+        asyncio calls it outside of any task, where anyio cannot tell which loop is running.
+        """
         try:
-            transport = SocketTransport(self._reactor, sock)
+            self._accepted.append(SocketTransport(self._reactor, sock))
         except OSError:
             sock.close()  # reset before it was served
-            return
+        else:
+            self._doorbell.wake()
+
+    async def _admit(self) -> None:
+        """Start a task for each connection that the listeners have taken."""
+        while True:
+            self._start_accepted()
+            await self._doorbell.wait()
+
+    def _start_accepted(self) -> None:
+        while self._accepted:
+            scope = anyio.CancelScope()
+            self._handshakes.add(scope)
+            self._tasks.start_soon(self._serve_transport, self._accepted.popleft(), scope)
+
+    async def _serve_transport(self, transport: Transport, scope: anyio.CancelScope) -> None:
         try:
-            connection = await self._open(transport)
+            connection = await self._open(transport, scope)
             if connection is not None:
                 await self._run_handler(connection)
         finally:
             transport.abort()
 
-    async def _open(self, transport: Transport) -> ServerConnection | None:
+    async def _open(
+        self, transport: Transport, scope: anyio.CancelScope
+    ) -> ServerConnection | None:
         """Do the opening handshake; None if it failed, the peer has been told then."""
-        scope = anyio.CancelScope()
-        self._handshakes.add(scope)
-        if self._stopping:
-            scope.cancel()
         try:
             return await _shake_hands(transport, self._accepting, scope)
-        except (InvalidHandshake, OSError, TimeoutError) as exc:
+        except (InvalidHandshake, OSError) as exc:
             self._logger.debug("opening handshake failed: %s", exc)
             return None
         finally:
@@ -354,8 +385,6 @@ class Server:
         with anyio.CancelScope() as scope:
             self._handlers.add(scope)
             self._connections.add(connection)
-            if self._stopping:
-                connection._begin_close(1001, "")
             try:
                 await self._call_handler(connection)
             finally:
@@ -365,28 +394,28 @@ class Server:
 
     async def _call_handler(self, connection: ServerConnection) -> None:
         """Run the handler, and end the connection as it ended."""
-        problem: BaseException | None = None
+        error: Exception | None = None
+        interruption: BaseException | None = None
         try:
             await self._handler(connection)
         except BaseException as exc:
-            problem = _significant(exc)
-        if isinstance(problem, Exception):
-            if self._raises:
-                self._handler_error = self._handler_error or problem
-                self._tasks.cancel_scope.cancel()
-            else:
-                self._logger.error(
-                    "the handler of the connection with %s raised",
-                    connection.remote_address,
-                    exc_info=problem,
-                )
-        await end_connection(connection, problem)
-        if problem is not None and not isinstance(problem, Exception):
-            raise problem
+            error, interruption = _sort_out(exc)
+        if error is not None:
+            self._take_error(connection, error)
+        await end_connection(connection, interruption or error)
+        if interruption is not None:
+            raise interruption
 
-    def _notice_end(self) -> None:
-        if not (self._handlers or self._handshakes):
-            self._last_one_gone.wake()
+    def _take_error(self, connection: ServerConnection, error: Exception) -> None:
+        if self._raises:
+            self._handler_error = self._handler_error or error
+            self._tasks.cancel_scope.cancel()
+        else:
+            self._logger.error(
+                "the handler of the connection with %s raised",
+                connection.remote_address,
+                exc_info=error,
+            )
 
 
 class Serving(Coroutine[Any, Any, None]):
@@ -440,9 +469,23 @@ class Serving(Coroutine[Any, Any, None]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._background is not None
         server = self._server
         assert server is not None
+        try:
+            await self._stop(server, exc)
+        except anyio.get_cancelled_exc_class():
+            # Where a handler's error ends the server, that is why; if not alone, it comes again.
+            if server._handler_error is None:
+                raise
+        error = server._handler_error
+        if error is not None:
+            if exc is None or isinstance(exc, anyio.get_cancelled_exc_class()):
+                raise error
+            exc.add_note(f"A handler had raised {error!r}")
+
+    async def _stop(self, server: Server, exc: BaseException | None) -> None:
+        """Stop gracefully, or quickly if `exc` is no mere error, and end the background."""
+        assert self._background is not None
         try:
             if exc is None or isinstance(exc, Exception):
                 await server.shutdown()
@@ -454,8 +497,6 @@ class Serving(Coroutine[Any, Any, None]):
         finally:
             server._ended.set()
             await self._background.aclose()
-            if server._handler_error is not None:
-                raise server._handler_error
 
     async def _stop_quickly(self, server: Server) -> None:
         """Cancel every handler; each tells its peer, within the grace."""
@@ -513,7 +554,8 @@ def wrap_server(
 
     Raises:
         InvalidHandshake: the request was refused; the peer has been told why.
-        TimeoutError: `open_timeout` ran out.
+        TimeoutError: `open_timeout` ran out; the peer has been told so.
+        OSError: the stream ended or broke before there was a request.
 
     Cancelling: the stream is closed.
     """
@@ -534,10 +576,13 @@ class WrappedServer:
     def __init__(self, stream: ByteStream, accepting: _Accepting) -> None:
         self._stream = stream
         self._accepting = accepting
-        self._background = Background()
+        self._background: Background | None = None
         self._connection: ServerConnection | None = None
 
     async def __aenter__(self) -> ServerConnection:
+        if self._background is not None:
+            raise RuntimeError("the object that wrap_server() returns is for one connection only")
+        self._background = Background()
         reactor = new_reactor()
         transport = ByteStreamTransport(reactor, self._stream)
         try:
@@ -557,6 +602,7 @@ class WrappedServer:
         traceback: TracebackType | None,
     ) -> None:
         assert self._connection is not None
+        assert self._background is not None
         try:
             await end_connection(self._connection, exc)
         finally:
@@ -590,24 +636,23 @@ async def _shake_hands(
         except BadRequest as exc:
             refusal = refuse(exc.status_code, f"{exc}\n")
         else:
-            answer = _answer(request, accepting)
-            if isinstance(answer, tuple):
-                return _accept(transport, puller, http, request, accepting, *answer)
-            refusal = answer
+            # The server may have begun to stop since the request came.
+            if not scope.cancel_called:
+                answer = _answer(request, accepting)
+                if isinstance(answer, tuple):
+                    return _accept(transport, puller, http, request, accepting, *answer)
+                refusal = answer
+    if puller is None:
+        raise TimeoutError("the TLS handshake took too long, or the server stopped")
     if refusal is None:
-        if scope.cancelled_caught and puller is None:
-            raise TimeoutError("the TLS handshake took too long")
-        late = accepting.open_timeout is not None and anyio.current_time() >= scope.deadline
         refusal = (
             refuse(408, "the request took too long\n")
-            if late
+            if anyio.current_time() >= scope.deadline
             else refuse(503, "the server is stopping\n")
         )
-    assert puller is not None
     await _refuse(transport, puller, http, refusal)
-    raise InvalidHandshake(
-        f"refused with {refusal.status_code}: {refusal.body.decode(errors='replace').strip()}"
-    )
+    message = f"refused with {refusal.status_code}: {refusal.body.decode().strip()}"
+    raise TimeoutError(message) if refusal.status_code == 408 else InvalidHandshake(message)
 
 
 async def _start_tls(transport: Transport, context: stdlib_ssl.SSLContext) -> Transport:
@@ -670,27 +715,38 @@ async def _refuse(
     transport.write(http.send_response(response))
     transport.write_eof()
     with anyio.move_on_after(_LINGER):
-        while await puller.receive():
-            pass
+        try:
+            while await puller.receive():
+                pass
+        except OSError:
+            pass  # it went without reading
 
 
-def _significant(exc: BaseException) -> BaseException | None:
-    """Say what of a handler's exception counts: None for the mere end of its connection.
+def _sort_out(exc: BaseException) -> tuple[Exception | None, BaseException | None]:
+    """Split what came out of a handler: an error to report, an interruption to pass on.
 
-    Of a group, those that only say that the connection was closed do not count; nor does a group
-    around a single exception. A cancellation or Ctrl+C comes out bare.
+    The mere end of a connection is neither. Out of a group, an interruption (a cancellation,
+    Ctrl+C) is taken by itself; the errors stay in theirs.
     """
     if isinstance(exc, ConnectionClosed):
-        return None
+        return None, None
     if not isinstance(exc, BaseExceptionGroup):
-        return exc
-    rest = exc.split(ConnectionClosed)[1]
-    if rest is None:
-        return None
-    errors, others = rest.split(Exception)
-    if errors is not None:
-        return errors
-    leaf: BaseException = others if others is not None else rest
-    while isinstance(leaf, BaseExceptionGroup):
-        leaf = leaf.exceptions[0]
-    return leaf
+        return (exc, None) if isinstance(exc, Exception) else (None, exc)
+    if exc.subgroup(ConnectionClosed) is not None:
+        rest = exc.split(ConnectionClosed)[1]
+        return (None, None) if rest is None else _sort_out(rest)
+    errors, others = exc.split(Exception)
+    if others is None:
+        return errors, None
+    # Ctrl+C before a cancellation, which a task group may have raised on account of it.
+    others = others.split(anyio.get_cancelled_exc_class())[1] or others
+    interruption: BaseException = others
+    while isinstance(interruption, BaseExceptionGroup):
+        interruption = interruption.exceptions[0]
+    return errors, interruption
+
+
+def _check_close(code: int, reason: str) -> None:
+    if code == CloseCode.NO_STATUS_RCVD:
+        raise LocalProtocolError("close code 1005 may not be sent (RFC 6455 §7.4.1)")
+    encode_close_payload(code, reason)

@@ -159,7 +159,9 @@ def check_request(request: Request) -> tuple[str, list[str]] | Response:
         return response
     upgrade = [token.lower() for token in split_tokens(headers.get_all("Upgrade"))]
     connection = [token.lower() for token in split_tokens(headers.get_all("Connection"))]
-    if "websocket" not in upgrade or "upgrade" not in connection:
+    # §4.2.1; RFC 9110 §7.8: in HTTP/1.0 an Upgrade header means nothing.
+    upgradable = request.http_version >= "1.1"
+    if not upgradable or "websocket" not in upgrade or "upgrade" not in connection:
         response = refuse(426, "this is a WebSocket server: upgrade to websocket\n")
         response.headers["Upgrade"] = "websocket"
         response.headers["Connection"] = "Upgrade, close"
@@ -174,6 +176,9 @@ def check_request(request: Request) -> tuple[str, list[str]] | Response:
         return response
     if len(headers.get_all("Host")) != 1:
         return refuse(400, "a request has exactly one Host header\n")
+    if headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers:
+        # Its bytes would be taken for the first frames.
+        return refuse(400, "the request of an opening handshake has no body\n")
     keys = headers.get_all("Sec-WebSocket-Key")
     if len(keys) != 1 or not _is_key(keys[0]):
         return refuse(400, _wrong("Sec-WebSocket-Key", keys, "16 bytes in base64") + "\n")

@@ -11,7 +11,15 @@ from http import HTTPStatus
 
 from .._errors import LocalProtocolError
 
-__all__ = ["Headers", "HeadersLike", "Request", "Response", "split_tokens"]
+__all__ = [
+    "Headers",
+    "HeadersLike",
+    "Request",
+    "Response",
+    "check_text",
+    "is_token",
+    "split_tokens",
+]
 
 # RFC 9110 §5.6.2
 _TOKEN_CHARACTERS = frozenset(
@@ -57,8 +65,9 @@ class Headers(MutableMapping[str, str]):
         return ", ".join(values)
 
     def __setitem__(self, name: str, value: str) -> None:
+        field = _field(name, value)
         self.discard(name)
-        self.add(name, value)
+        self._fields.append(field)
 
     def __delitem__(self, name: str) -> None:
         if not self.discard(name):
@@ -87,10 +96,7 @@ class Headers(MutableMapping[str, str]):
 
     def add(self, name: str, value: str) -> None:
         """Add a field behind those that are there."""
-        if not is_token(name):
-            raise LocalProtocolError(f"header name {name!r} is not a token (RFC 9110 §5.1)")
-        _check_value(name, value)
-        self._fields.append((name, value.strip(" \t")))
+        self._fields.append(_field(name, value))
 
     def get_all(self, name: str) -> list[str]:
         """Return the values of `name` in order, none if it is not there."""
@@ -172,12 +178,23 @@ def split_tokens(values: Iterable[str]) -> list[str]:
     ]
 
 
-def _check_value(name: str, value: str) -> None:
+def check_text(what: str, text: str) -> None:
+    """Check what is to stand within a line of HTTP/1.1 (RFC 9110 §5.5, RFC 9112 §4).
+
+    Raises:
+        LocalProtocolError: `what`, as the message calls it, would end the line, or could be taken
+            for its end, or cannot be encoded.
+    """
     try:
-        encoded = value.encode("iso-8859-1")
+        encoded = text.encode("iso-8859-1")
     except UnicodeEncodeError as exc:
-        raise LocalProtocolError(
-            f"value of header {name} has characters outside ISO-8859-1"
-        ) from exc
+        raise LocalProtocolError(f"{what} has characters outside ISO-8859-1") from exc
     if any((byte < 0x20 and byte != 0x09) or byte == 0x7F for byte in encoded):
-        raise LocalProtocolError(f"value of header {name} has control characters")
+        raise LocalProtocolError(f"{what} has control characters")
+
+
+def _field(name: str, value: str) -> tuple[str, str]:
+    if not is_token(name):
+        raise LocalProtocolError(f"header name {name!r} is not a token (RFC 9110 §5.1)")
+    check_text(f"value of header {name}", value)
+    return name, value.strip(" \t")

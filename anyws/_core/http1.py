@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import h11
 
-from .._errors import InvalidHandshake
-from .headers import Headers, Request, Response
+from .._errors import InvalidHandshake, LocalProtocolError
+from .headers import Headers, Request, Response, check_text
 
-__all__ = ["MAX_BODY", "MAX_HEAD", "ClientHandshake", "ServerHandshake"]
+__all__ = ["MAX_BODY", "MAX_HEAD", "BadRequest", "ClientHandshake", "ServerHandshake"]
 
 #: 16 KiB of first line and header fields together: as much as h11 and most servers take.
 MAX_HEAD = 16 * 1024
@@ -18,30 +18,50 @@ MAX_HEAD = 16 * 1024
 #: 64 KiB of a refusal's body are kept for `HandshakeRejected.response`; the rest is not read.
 MAX_BODY = 64 * 1024
 
+# RFC 9110 §15.3.5, §15.4.5
+_WITHOUT_BODY = frozenset({204, 304})
+
+# RFC 9112 §6.3: each says how long a body is.
+_BODY_FIELDS = ("content-length", "transfer-encoding")
+
 
 class ClientHandshake:
     """A client's opening handshake: one request out, one response in."""
 
     def __init__(self) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self._received = 0
         self._refusal: Response | None = None
 
     def send_request(self, request: Request) -> bytes:
-        """Return the bytes of the request."""
-        return self._send(
-            h11.Request(
-                method=request.method,
-                target=request.path,
-                headers=_to_wire(request.headers),
+        """Return the bytes of the request.
+
+        Raises:
+            LocalProtocolError: its method, target or headers cannot be put on the wire.
+        """
+        try:
+            head = self._http.send(
+                h11.Request(
+                    method=request.method,
+                    target=request.path,
+                    headers=_to_wire(request.headers),
+                )
             )
-        ) + self._send(h11.EndOfMessage())
+            end = self._http.send(h11.EndOfMessage())
+        except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
+            raise LocalProtocolError(f"the request cannot be sent: {exc}") from exc
+        return (head or b"") + (end or b"")
 
     def receive_data(self, data: bytes) -> Response | None:
         """Take bytes of the response, b"" for their end; return it once it is complete.
 
         Raises:
-            InvalidHandshake: it is not HTTP/1.1, passes `MAX_HEAD`, or ends before its time.
+            InvalidHandshake: it is not HTTP/1.1, passes `MAX_HEAD` together with the interim
+                responses before it, or ends before its time.
         """
+        if not data and self._refusal is None and not self.trailing_data():
+            raise InvalidHandshake("the server closed the connection before it answered")
+        self._received += len(data)
         try:
             self._http.receive_data(data)
             return self._next_response()
@@ -55,12 +75,14 @@ class ClientHandshake:
     def _next_response(self) -> Response | None:
         while True:
             event = self._http.next_event()
-            if isinstance(event, h11.InformationalResponse):
+            if isinstance(event, h11.InformationalResponse | h11.Response):
+                if self._received - len(self.trailing_data()) > MAX_HEAD:
+                    raise InvalidHandshake(f"the server's answer has more than {MAX_HEAD} bytes")
                 if event.status_code == 101:
                     return _from_wire(event)
+                if isinstance(event, h11.Response):
+                    self._refusal = _from_wire(event)
                 # RFC 9110 §15.2: other interim responses are for skipping.
-            elif isinstance(event, h11.Response):
-                self._refusal = _from_wire(event)
             elif isinstance(event, h11.Data):
                 assert self._refusal is not None
                 self._refusal.body += bytes(event.data)
@@ -69,13 +91,8 @@ class ClientHandshake:
                     return self._refusal
             elif isinstance(event, h11.EndOfMessage):
                 return self._refusal
-            elif isinstance(event, h11.ConnectionClosed):
-                raise InvalidHandshake("the server closed the connection before it answered")
             else:
                 return None
-
-    def _send(self, event: h11.Event) -> bytes:
-        return self._http.send(event) or b""
 
 
 class ServerHandshake:
@@ -83,7 +100,8 @@ class ServerHandshake:
 
     def __init__(self) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self._request: Request | None = None
+        self._received = 0
+        self._is_head = False
 
     def receive_data(self, data: bytes) -> Request | None:
         """Take bytes of the request, b"" for their end; return it once its head is complete.
@@ -91,6 +109,7 @@ class ServerHandshake:
         Raises:
             BadRequest: it is not HTTP, or passes `MAX_HEAD`.
         """
+        self._received += len(data)
         try:
             self._http.receive_data(data)
             event = self._http.next_event()
@@ -100,6 +119,10 @@ class ServerHandshake:
             raise BadRequest(400, "the connection ended before a request")
         if not isinstance(event, h11.Request):
             return None
+        self._is_head = event.method == b"HEAD"
+        # h11 counts only while a head is not complete.
+        if self._received - len(self.trailing_data()) > MAX_HEAD:
+            raise BadRequest(431, f"the request has a head of more than {MAX_HEAD} bytes")
         return Request(
             path=event.target.decode("ascii"),
             headers=Headers.from_wire(event.headers.raw_items()),
@@ -112,21 +135,34 @@ class ServerHandshake:
         return bytes(self._http.trailing_data[0])
 
     def send_response(self, response: Response) -> bytes:
-        """Return the bytes of a response: an upgrade for 101, else a whole message."""
-        kind = h11.InformationalResponse if response.status_code == 101 else h11.Response
-        head = self._http.send(
-            kind(
-                status_code=response.status_code,
-                headers=_to_wire(response.headers),
-                reason=response.reason_phrase.encode("ascii"),
-            )
-        )
-        parts = [head]
-        if kind is h11.Response:
-            if response.body:
-                parts.append(self._http.send(h11.Data(data=response.body)))
-            parts.append(self._http.send(h11.EndOfMessage()))
-        return b"".join(part or b"" for part in parts)
+        """Return the bytes of a response: an upgrade for 101, else a whole message.
+
+        Content-Length is added where neither it nor Transfer-Encoding is given. The body is left
+        out where HTTP has none: in the answer to a HEAD request, and with status 204 and 304.
+
+        Raises:
+            LocalProtocolError: a part of it cannot be put on the wire, or its Content-Length is
+                not that of its body.
+        """
+        check_text("reason phrase of the response", response.reason_phrase)
+        reason = response.reason_phrase.encode("iso-8859-1")
+        headers = _to_wire(response.headers)
+        try:
+            if response.status_code == 101:
+                upgrade = h11.InformationalResponse(status_code=101, headers=headers, reason=reason)
+                return self._http.send(upgrade) or b""
+            has_body = response.status_code not in _WITHOUT_BODY
+            if has_body and response.headers.keys().isdisjoint(_BODY_FIELDS):
+                headers.append((b"Content-Length", b"%d" % len(response.body)))
+            events: list[h11.Event] = [
+                h11.Response(status_code=response.status_code, headers=headers, reason=reason)
+            ]
+            if has_body and response.body and not self._is_head:
+                events.append(h11.Data(data=response.body))
+            events.append(h11.EndOfMessage())
+            return b"".join(self._http.send(event) or b"" for event in events)
+        except h11.LocalProtocolError as exc:
+            raise LocalProtocolError(f"the response cannot be sent: {exc}") from exc
 
 
 class BadRequest(InvalidHandshake):

@@ -44,25 +44,25 @@ def apply_short_mask(payload: bytes | bytearray | memoryview, mask: bytes) -> by
 class MaskSource:
     """Masking keys from the operating system's random source, each used once (§5.3, §10.3)."""
 
-    __slots__ = ("_at", "_keys")
+    __slots__ = ("_keys",)
 
     def __init__(self) -> None:
-        self._keys = b""
-        self._at = 0
+        self._keys: list[bytes] = []
 
     def next(self) -> bytes:
-        """Return four fresh random bytes."""
-        at = self._at
-        if at == len(self._keys):
-            self._keys = os.urandom(4 * _POOLED_KEYS)
-            at = 0
-        self._at = at + 4
-        return self._keys[at : at + 4]
+        """Return four fresh random bytes; in any thread, since `pop` gives each key once."""
+        try:
+            return self._keys.pop()
+        except IndexError:
+            fresh = os.urandom(4 * _POOLED_KEYS)
+            keys = [fresh[at : at + 4] for at in range(0, len(fresh), 4)]
+            key = keys.pop()
+            self._keys = keys
+            return key
 
     def forget(self) -> None:
         """Drop the keys in store: after a fork, both processes hold the same ones."""
-        self._keys = b""
-        self._at = 0
+        self._keys = []
 
 
 #: The source of the whole process.

@@ -92,6 +92,7 @@ class Protocol:
         "_expected_mask_bit",
         "_fin",
         "_fragments",
+        "_held_back",
         "_left",
         "_mask",
         "_max_fragments",
@@ -99,6 +100,7 @@ class Protocol:
         "_next_mask",
         "_pending",
         "_short",
+        "_stream_next",
         "_streaming",
         "_text",
         "reading",
@@ -118,9 +120,10 @@ class Protocol:
         self._max_fragments = max_fragments
 
         # Reading
-        self.reading = Flow.OPEN
+        self.reading: Flow = Flow.OPEN
         self._expected_mask_bit = 0 if is_client else _MASKED
         self._pending = b""  # of a frame whose header, or control payload, is not complete
+        self._held_back = False  # is `_pending` what a `TooBig` holds back
         self._left = 0  # bytes of the current frame's payload still to come
         self._fin = True  # of the current frame
         self._mask = b""  # of the current frame, turned so that its first byte comes next
@@ -128,11 +131,12 @@ class Protocol:
         self._text = False  # is the current message text
         self._fragments = 0  # of the current message, so far
         self._decoder: codecs.IncrementalDecoder | None = None
-        self._streaming = False
+        self._streaming = False  # the current message, or else the next one
+        self._stream_next = False  # the one behind a current message that is streamed
         self._discarding = False
 
         # Writing
-        self.writing = Flow.OPEN
+        self.writing: Flow = Flow.OPEN
         self._next_mask = (next_mask or mask_source.next) if is_client else None
 
     @property
@@ -152,6 +156,9 @@ class Protocol:
         events: list[Event] = []
         if self._pending:
             data = self._pending + data
+            if self._held_back:
+                self._pending = data
+                return events
             self._pending = b""
         end = len(data)
         at = 0
@@ -199,12 +206,17 @@ class Protocol:
     def read_as_stream(self) -> list[Event]:
         """Report the current message, or else the next one, as `Fragment` events as it arrives.
 
-        No limit of size applies to it. Returns what is there already, and whatever was held
-        back behind a `TooBig`.
+        The next one too, if the current one is reported so already. No limit applies to it.
+        Returns what is there already, and whatever was held back behind a `TooBig`.
         """
+        in_message = self.reading is Flow.IN_MESSAGE or self._left > 0
+        if in_message and self._streaming:
+            self._stream_next = True
+            return []
         self._streaming = True
+        self._held_back = False
         events: list[Event] = []
-        if self.reading is Flow.IN_MESSAGE or self._left:
+        if in_message:
             assembled = self._assembled or b""
             self._assembled = None
             self._decoder = _new_utf8_decoder() if self._text else None
@@ -213,6 +225,7 @@ class Protocol:
 
     def read_whole(self) -> bool:
         """Undo `read_as_stream`; say whether a message has begun, which is finished as a stream."""
+        self._stream_next = False
         if self.reading is Flow.IN_MESSAGE or self._left:
             return True
         self._streaming = False
@@ -225,6 +238,7 @@ class Protocol:
         `TooBig`, control frames only.
         """
         self._discarding = True
+        self._held_back = False
         self._assembled = None
         self._decoder = None
         return self.receive_data(b"")
@@ -272,6 +286,7 @@ class Protocol:
             return start + n
         if not self._begin_data_frame(opcode, n, events):
             self._pending = data[at:]
+            self._held_back = True
             return -1
         self.reading = TRANSITIONS[self.reading][_step(first_byte)]
         self._fin = first_byte >= _FIN
@@ -305,6 +320,8 @@ class Protocol:
         """Count a data frame against the limits; False, and a `TooBig`, if it passes them."""
         if self._discarding:
             return True
+        if opcode != _CONTINUATION:
+            self._fragments = 0
         so_far = 0 if self._assembled is None else len(self._assembled)
         if not self._streaming:
             if self._max_size is not None and so_far + n > self._max_size:
@@ -324,13 +341,11 @@ class Protocol:
                     )
                 )
                 return False
-        if opcode == _CONTINUATION:
-            self._fragments += 1
-            return True
-        self._fragments = 1
-        self._text = opcode == _TEXT
-        if self._streaming and self._text:
-            self._decoder = _new_utf8_decoder()
+        self._fragments += 1
+        if opcode != _CONTINUATION:
+            self._text = opcode == _TEXT
+            if self._streaming and self._text:
+                self._decoder = _new_utf8_decoder()
         return True
 
     def _receive_payload(self, data: bytes, start: int, events: list[Event]) -> int:
@@ -362,7 +377,7 @@ class Protocol:
             if self._decoder is None:
                 self._decoder = _new_utf8_decoder()
             try:
-                self._decoder.decode(chunk)
+                _decode(self._decoder, chunk)
             except UnicodeDecodeError as exc:
                 self._violate(events, *_bad_text(exc))
                 return
@@ -391,12 +406,13 @@ class Protocol:
         piece: str | bytes = chunk
         if self._decoder is not None:
             try:
-                piece = self._decoder.decode(chunk, final)
+                piece = _decode(self._decoder, chunk, final)
             except UnicodeDecodeError as exc:
                 self._violate(events, *_bad_text(exc))
                 return
         if final:
-            self._streaming = False
+            self._streaming = self._stream_next
+            self._stream_next = False
             self._decoder = None
         if piece or final:
             events.append(Fragment(piece, final))
@@ -516,6 +532,19 @@ def _check_length(coded: int, n: int) -> str | None:
         if n >= 1 << 63:
             return f"length {n} has its highest bit set"
     return None
+
+
+def _decode(
+    decoder: codecs.IncrementalDecoder, chunk: bytes | bytearray, final: bool = False
+) -> str:
+    """Decode a piece of a text; fail at the first byte that no text can have (§8.1)."""
+    piece = decoder.decode(chunk, final)
+    held = decoder.getstate()[0]
+    if held[:1] == b"\xed":
+        # The decoder waits for the third byte of a surrogate, but the second one tells already:
+        # a character begins like this if some third byte completes it.
+        str(held.ljust(3, b"\x80"), "utf-8")
+    return piece
 
 
 def _bad_text(exc: UnicodeDecodeError) -> tuple[int, str]:

@@ -50,16 +50,19 @@ def parse_uri(uri: str) -> URI:
     """Split a `ws` or `wss` URI (RFC 6455 §3); international ones are brought to ASCII.
 
     Raises:
-        InvalidURI: another scheme, no host, a fragment, control characters or spaces, a bad port
-            or host, or a password without a user name.
+        InvalidURI: another scheme, no host, a fragment, control characters, spaces or lone
+            surrogates, a bad port or host, or a password without a user name.
     """
     if any(ord(character) <= 0x20 or ord(character) == 0x7F for character in uri):
         raise InvalidURI(f"{_shown(uri)} has spaces or control characters")
+    if any("\ud800" <= character <= "\udfff" for character in uri):
+        raise InvalidURI(f"{_shown(uri)} has lone surrogates")
     try:
         parts = urlsplit(uri)
         port = parts.port
-    except ValueError as exc:
-        raise InvalidURI(f"{_shown(uri)} is not a URI: {exc}") from exc
+    except ValueError:
+        # Not `from` the cause, whose message may quote a password.
+        raise InvalidURI(f"{_shown(uri)} has a host or a port that is not valid") from None
     if parts.scheme not in _DEFAULT_PORTS:
         raise InvalidURI(f"{_shown(uri)} has the scheme {parts.scheme!r}, allowed are ws and wss")
     if "#" in uri:
@@ -74,7 +77,7 @@ def parse_uri(uri: str) -> URI:
     user_info = None
     if parts.username is not None or parts.password is not None:
         if not parts.username:
-            raise InvalidURI(f"{_shown(uri)} has a password without a user name")
+            raise InvalidURI(f"{_shown(uri)} has user information without a user name")
         user_info = (unquote(parts.username), unquote(parts.password or ""))
     return URI(
         secure=parts.scheme == "wss",
@@ -96,8 +99,9 @@ def _ascii_host(uri: str, host: str) -> str:
 
 def _shown(uri: str) -> str:
     """The URI for a message, without its credentials."""
-    scheme, separator, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    if separator and "@" in authority:
-        authority = "***@" + authority.rpartition("@")[2]
-    return repr(f"{scheme}{separator}{authority}{slash}{path}")
+    # Up to the last "@", not that of the host: a password may have a "/" that was not encoded.
+    before, at, after = uri.rpartition("@")
+    if not at:
+        return repr(uri)
+    scheme, separator, _ = before.rpartition("://")
+    return repr(f"{scheme}{separator}***@{after}")

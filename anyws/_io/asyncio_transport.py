@@ -70,7 +70,7 @@ class AsyncioWaiter(Waiter):
         self._loop = loop
         self._callback: Callable[[AsyncioWaiter], object] | None = None
         self._context: Context | None = None
-        self._cancelled = False
+        self._cancelled: CancelledError | None = None
         self._asyncio_future_blocking = False
 
     def wait(self) -> Awaitable[None]:
@@ -113,12 +113,14 @@ class AsyncioWaiter(Waiter):
         """Wake the task to be cancelled; False if it is about to run anyway."""
         if self._callback is None:
             return False
-        self._cancelled = True
+        # anyio knows its own cancellations by their message.
+        self._cancelled = CancelledError() if msg is None else CancelledError(msg)
         self.wake()
         return True
 
     def result(self) -> None:
         """Say, once, whether the wait was cancelled."""
-        if self._cancelled:
-            self._cancelled = False
-            raise CancelledError
+        cancelled = self._cancelled
+        if cancelled is not None:
+            self._cancelled = None
+            raise cancelled

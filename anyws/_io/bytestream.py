@@ -8,20 +8,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.lowlevel import checkpoint
 
 from .transport import READ_SIZE, Reactor, Receiver, Transport
 
 __all__ = ["ByteStreamTransport"]
 
+# 1 s to read what the peer sent before writing to it failed, its Close frame perhaps; and to say
+# goodbye where the stream does that when it is closed.
+_LAST_WORDS = 1.0
+
+_ADDRESSES = (
+    SocketAttribute.family,
+    SocketAttribute.local_address,
+    SocketAttribute.local_port,
+    SocketAttribute.remote_address,
+    SocketAttribute.remote_port,
+)
+
 
 class ByteStreamTransport(Transport):
-    """Bytes over a stream that reads and writes by awaiting."""
+    """Bytes over a stream that reads and writes by awaiting, which it owns while `run` runs."""
 
     __slots__ = (
+        "_addresses",
         "_closed",
         "_ending",
         "_failure",
@@ -29,6 +44,7 @@ class ByteStreamTransport(Transport):
         "_out_bytes",
         "_paused",
         "_reader",
+        "_reading",
         "_scope",
         "_stream",
         "_was_full",
@@ -43,8 +59,12 @@ class ByteStreamTransport(Transport):
         self._scope = anyio.CancelScope()
         self._closed = False
         self._failure: Exception | None = None
+        # Asked for now: a closed stream may not know them any more.
+        known: Mapping[Any, Callable[[], Any]] = stream.extra_attributes
+        self._addresses = {name: _constant(known[name]()) for name in _ADDRESSES if name in known}
 
         # Reading
+        self._reading = anyio.CancelScope()
         self._paused = True
         self._reader = reactor.new_waiter()
 
@@ -60,10 +80,12 @@ class ByteStreamTransport(Transport):
             with self._scope:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._write_on)
-                    await self._read_on()
+                    with self._reading:
+                        await self._read_on()
         finally:
             self._lose()
-            await anyio.aclose_forcefully(self._stream)
+            with suppress(Exception):  # it is gone, whatever it thinks of that
+                await anyio.aclose_forcefully(self._stream)
 
     # Reading
 
@@ -85,10 +107,12 @@ class ByteStreamTransport(Transport):
             try:
                 data = await self._stream.receive(READ_SIZE)
             except anyio.EndOfStream:
-                self.receiver.eof()
+                if not self._closed:
+                    self.receiver.eof()
                 return
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
-                self._fail(exc)
+            except Exception as exc:  # streams of others may raise anything
+                self._failure = self._failure or exc
+                self._scope.cancel()
                 return
             if not self._closed:
                 self.receiver.feed(data)
@@ -117,8 +141,10 @@ class ByteStreamTransport(Transport):
                 out.clear()
                 try:
                     await self._stream.send(data)
-                except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
-                    self._fail(exc)
+                except Exception as exc:
+                    self._fail_writing(exc)
+                    return
+                if self._closed:
                     return
                 self._out_bytes -= len(data)
                 if self._was_full and self._out_bytes < self.low_water:
@@ -134,9 +160,23 @@ class ByteStreamTransport(Transport):
             await self._stream.send_eof()
         except NotImplementedError:
             # No half-close, TLS for one: all that is left is to close, and reading ends too.
-            await self._stream.aclose()
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as exc:
-            self._fail(exc)
+            self._reading.cancel()
+            await checkpoint()
+            with anyio.move_on_after(_LAST_WORDS), suppress(Exception):
+                await self._stream.aclose()
+        except Exception as exc:
+            self._fail_writing(exc)
+
+    def _fail_writing(self, exc: Exception) -> None:
+        """Write no more. Reading goes on for a moment, unless it is paused."""
+        self._failure = exc
+        self._ending = True
+        self._out.clear()
+        self._out_bytes = 0
+        if self._paused:
+            self._scope.cancel()
+        else:
+            self._scope.deadline = anyio.current_time() + _LAST_WORDS
 
     # Closing
 
@@ -146,12 +186,10 @@ class ByteStreamTransport(Transport):
         self._writer.wake()
 
     def abort(self) -> None:
+        """Close at once; the stream itself is closed by `run`, soon after."""
+        self.flush()
         self._scope.cancel()
         self._lose()
-
-    def _fail(self, exc: Exception) -> None:
-        self._failure = exc
-        self._scope.cancel()
 
     def _lose(self) -> None:
         if not self._closed:
@@ -162,4 +200,8 @@ class ByteStreamTransport(Transport):
 
     @property
     def attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._stream.extra_attributes
+        return {**self._stream.extra_attributes, **self._addresses}
+
+
+def _constant(value: Any) -> Callable[[], Any]:
+    return lambda: value

@@ -15,6 +15,8 @@ from typing import Any
 
 import anyio
 
+from .addresses import socket_address
+
 __all__ = ["dial_tcp", "dial_unix"]
 
 # 10 ms between looks at a Unix socket whose backlog is full.
@@ -110,8 +112,8 @@ async def _connect(address: _Address, local: Sequence[_Address] | None) -> Socke
             mine = [candidate[4] for candidate in local if candidate[0] == family]
             if not mine:
                 raise OSError(errno.EAFNOSUPPORT, f"no local address of the family of {where}")
-            sock.bind(mine[0])
-        await _finish(sock, sock.connect_ex(where), where)
+            sock.bind(socket_address(mine[0]))
+        await _finish(sock, sock.connect_ex(socket_address(where)), where)
     except BaseException:
         sock.close()
         raise

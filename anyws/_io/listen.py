@@ -14,6 +14,7 @@ from socket import socket as Socket
 
 import anyio
 
+from .addresses import socket_address
 from .transport import Reactor
 
 __all__ = ["Listener", "inherited_sockets", "listen_tcp", "listen_unix"]
@@ -63,7 +64,7 @@ async def listen_tcp(
 
 
 def _bind_all(
-    wanted: Sequence[tuple[int, tuple[str, int] | tuple[str, int, int, int]]],
+    wanted: Sequence[tuple[int, tuple[str, int]]],
     port: int,
     backlog: int,
     reuse_port: bool,
@@ -72,11 +73,9 @@ def _bind_all(
     skipped: OSError | None = None
     try:
         for family, address in wanted:
-            host, _, *rest = address
+            where = socket_address((address[0], port))
             try:
-                sockets.append(
-                    _bind(family, (host, port, *rest), backlog=backlog, reuse_port=reuse_port)
-                )
+                sockets.append(_bind(family, where, backlog=backlog, reuse_port=reuse_port))
             except OSError as exc:
                 if exc.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or len(wanted) == 1:
                     raise
@@ -92,7 +91,7 @@ def _bind_all(
     return sockets
 
 
-def _bind(family: int, address: object, *, backlog: int, reuse_port: bool) -> Socket:
+def _bind(family: int, address: tuple[str | int, ...], *, backlog: int, reuse_port: bool) -> Socket:
     sock = Socket(family, stdlib_socket.SOCK_STREAM)
     try:
         if os.name != "nt":
@@ -104,7 +103,7 @@ def _bind(family: int, address: object, *, backlog: int, reuse_port: bool) -> So
             sock.setsockopt(stdlib_socket.IPPROTO_IPV6, stdlib_socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         try:
-            sock.bind(address)  # type: ignore[arg-type]  # of the family's form
+            sock.bind(address)
         except OSError as exc:
             raise OSError(exc.errno, f"cannot listen on {address!r}: {exc.strerror}") from exc
         sock.listen(backlog)
@@ -127,17 +126,42 @@ def listen_unix(path: str | bytes | os.PathLike[str], *, mode: int | None, backl
     abstract = name[:1] in ("\0", b"\0")
     if not abstract:
         _remove_stale(name)
-    sock = Socket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
+    sock = _UnixSocket(stdlib_socket.AF_UNIX, stdlib_socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.bind(name)
-        if mode is not None and not abstract:
-            os.chmod(name, mode)
+        if not abstract:
+            sock.take_file(name)
+            if mode is not None:
+                os.chmod(name, mode)
         sock.listen(backlog)
     except BaseException:
+        sock.remove_file()
         sock.close()
         raise
     return sock
+
+
+class _UnixSocket(Socket):
+    """A Unix socket that was bound here, and so knows the file that it made."""
+
+    _file: tuple[str | bytes, os.stat_result] | None = None
+
+    def take_file(self, path: str | bytes) -> None:
+        """Take note of the file, and which one it is: another server may replace it."""
+        # Absolute, lest the working directory change.
+        self._file = os.path.abspath(path), os.lstat(path)
+
+    def remove_file(self) -> None:
+        """Remove the file, if there is one and it is still the same."""
+        if self._file is None:
+            return
+        path, made = self._file
+        try:
+            if os.path.samestat(os.lstat(path), made):
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
 
 
 def _remove_stale(path: str | bytes) -> None:
@@ -177,7 +201,7 @@ class Listener:
 
     Args:
         reactor: that of the server.
-        sock: bound and listening.
+        sock: bound; made to listen if it does not.
         accepted: called with each connection's socket; may not block or raise.
         exhausted: called with the error when files or memory ran out and accepting pauses.
     """
@@ -196,17 +220,23 @@ class Listener:
         self._listening = True
         self._watching = False
         sock.setblocking(False)
+        if not sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
+            sock.listen()
         self._watch()
 
     def close(self) -> None:
-        """Accept no more, and close the socket. A Unix socket's file is removed. Idempotent."""
+        """Accept no more, and close the socket. Idempotent.
+
+        The file of a Unix socket is removed if `listen_unix` made it. Others are not ours: systemd
+        keeps listening on its own, and several processes may share one.
+        """
         if not self._listening:
             return
         self._listening = False
         if self._watching:
             self._reactor.remove_reader(self.sock)
-        if self.sock.family == getattr(stdlib_socket, "AF_UNIX", None):
-            _unlink(self.sock.getsockname())
+        if isinstance(self.sock, _UnixSocket):
+            self.sock.remove_file()
         self.sock.close()
 
     def _watch(self) -> None:
@@ -229,11 +259,3 @@ class Listener:
                 self._exhausted(exc)
                 return
             self._accepted(sock)
-
-
-def _unlink(path: str | bytes) -> None:
-    if path and path[:1] not in ("\0", b"\0"):
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            pass

@@ -31,8 +31,12 @@ class PullReceiver:
         """
         self._transport.flush()
         while not self._data:
-            if self._failure is not None:
+            if isinstance(self._failure, OSError):
                 raise self._failure
+            if self._failure is not None:
+                raise ConnectionResetError(
+                    f"the byte stream broke: {self._failure!r}"
+                ) from self._failure
             if self._ended:
                 return b""
             await self._waiter.wait()

@@ -15,6 +15,7 @@ from typing import Any
 
 from anyio.abc import SocketAttribute
 
+from .addresses import plain_address
 from .transport import READ_SIZE, Reactor, Receiver, Transport
 
 __all__ = ["SocketTransport"]
@@ -29,9 +30,10 @@ class SocketTransport(Transport):
     """Bytes over a connected, non-blocking stream socket, which it owns."""
 
     __slots__ = (
-        "_attributes",
+        "_addresses",
         "_closed",
         "_ending",
+        "_failure",
         "_out",
         "_out_bytes",
         "_read_ended",
@@ -44,8 +46,9 @@ class SocketTransport(Transport):
     def __init__(self, reactor: Reactor, sock: Socket) -> None:
         super().__init__(reactor)
         self._sock = sock
+        # Asked for now: after a reset the kernel does not know the peer's any more.
+        self._addresses = (_ask(sock.getsockname), _ask(sock.getpeername))
         self._closed = False
-        self._attributes: Mapping[Any, Callable[[], Any]] | None = None
 
         # Reading
         self._reading = False
@@ -57,6 +60,7 @@ class SocketTransport(Transport):
         self._writing = False  # is the reactor watching for writability
         self._was_full = False
         self._ending = False  # shut down for writing once everything is sent
+        self._failure: OSError | None = None  # what ended the writing
         sock.setblocking(False)
         if sock.family in (stdlib_socket.AF_INET, stdlib_socket.AF_INET6):
             sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
@@ -71,6 +75,8 @@ class SocketTransport(Transport):
         if self._reading:
             self._reading = False
             self.reactor.remove_reader(self._sock)
+            if self._failure is not None:
+                self._lose_soon()
 
     def resume_reading(self) -> None:
         if not (self._reading or self._closed or self._read_ended):
@@ -101,30 +107,26 @@ class SocketTransport(Transport):
     def push(self, buffers: Sequence[bytes]) -> None:
         if self._closed or self._ending:
             return
-        if self._out:
-            self._keep(buffers)
-            return
-        try:
-            if len(buffers) == 1:
-                sent = self._sock.send(buffers[0])
-                if sent == len(buffers[0]):
-                    return
-            elif _HAS_SENDMSG:
-                sent = self._sock.sendmsg(buffers[:_BUFFERS_A_CALL])
-            else:
-                sent = self._sock.send(buffers[0])
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as exc:
-            self._fail_later(exc)
-            return
-        self._keep(buffers)
-        self._sent(sent)
-
-    def _keep(self, buffers: Sequence[bytes]) -> None:
+        sent = 0
+        if not self._out:
+            try:
+                if len(buffers) == 1:
+                    sent = self._sock.send(buffers[0])
+                    if sent == len(buffers[0]):
+                        return
+                elif _HAS_SENDMSG:
+                    sent = self._sock.sendmsg(buffers[:_BUFFERS_A_CALL])
+                else:
+                    sent = self._sock.send(buffers[0])
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as exc:
+                self._fail_writing(exc)
+                return
         self._out += buffers
         for buffer in buffers:
             self._out_bytes += len(buffer)
+        self._sent(sent)
         if self._out_bytes >= self.low_water:
             self._was_full = True
 
@@ -154,7 +156,7 @@ class SocketTransport(Transport):
         except (BlockingIOError, InterruptedError):
             return
         except OSError as exc:
-            self._lose(exc)
+            self._fail_writing(exc)
             return
         self._sent(sent)
         if self._ending and not out:
@@ -163,17 +165,24 @@ class SocketTransport(Transport):
             self._was_full = False
             self.receiver.drained()
 
-    def _fail_later(self, exc: OSError) -> None:
-        """Report a broken pipe from the loop: a writer is in the middle of something.
+    def _fail_writing(self, exc: OSError) -> None:
+        """Write no more, and report it from the loop: a writer is in the middle of something.
 
-        What the peer sent before it went away, its Close frame perhaps, is still to be read, so
-        reading goes on and finds the end by itself.
+        What the peer sent before it went away, its Close frame perhaps, is still to be read. So
+        reading goes on, to the end, unless it is paused.
         """
+        self._failure = exc
         self._ending = True
+        self._drop_unsent()
+        if not self._reading:
+            self._lose_soon()
+
+    def _drop_unsent(self) -> None:
         self._out.clear()
         self._out_bytes = 0
-        if not self._reading:
-            self.reactor.call_soon(partial(self._lose, exc))
+        if self._writing:
+            self._writing = False
+            self.reactor.remove_writer(self._sock)
 
     # Closing
 
@@ -195,18 +204,15 @@ class SocketTransport(Transport):
         self.flush()
         self._lose(None)
 
+    def _lose_soon(self) -> None:
+        self.reactor.call_soon(partial(self._lose, self._failure))
+
     def _lose(self, exc: Exception | None) -> None:
         if self._closed:
             return
-        # The addresses cannot be asked for once the socket is closed.
-        self._attributes = _constants(self._addresses())
         self._closed = True
         self.pause_reading()
-        if self._writing:
-            self._writing = False
-            self.reactor.remove_writer(self._sock)
-        self._out.clear()
-        self._out_bytes = 0
+        self._drop_unsent()
         self._sock.close()
         self.receiver.lost(exc)
 
@@ -214,50 +220,28 @@ class SocketTransport(Transport):
 
     @property
     def attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        if self._attributes is None:
-            self._attributes = {
-                **_constants(self._addresses()),
-                SocketAttribute.raw_socket: lambda: self._sock,
-            }
-        return self._attributes
-
-    def _addresses(self) -> dict[Any, Any]:
+        local, remote = self._addresses
         found: dict[Any, Any] = {SocketAttribute.family: self._sock.family}
-        for name, ask in (
-            (SocketAttribute.local_address, self._sock.getsockname),
-            (SocketAttribute.remote_address, self._sock.getpeername),
-        ):
-            try:
-                address = ask()
-            except OSError:
-                continue
-            found[name] = _plain(address)
-            if isinstance(address, tuple):
-                port = (
-                    SocketAttribute.local_port
-                    if name is SocketAttribute.local_address
-                    else SocketAttribute.remote_port
-                )
-                found[port] = address[1]
-        return found
+        if not self._closed:
+            found[SocketAttribute.raw_socket] = self._sock
+        if local is not None:
+            found[SocketAttribute.local_address] = plain_address(local)
+        if remote is not None:
+            found[SocketAttribute.remote_address] = plain_address(remote)
+        if isinstance(local, tuple):
+            found[SocketAttribute.local_port] = local[1]
+        if isinstance(remote, tuple):
+            found[SocketAttribute.remote_port] = remote[1]
+        return {name: partial(_same, value) for name, value in found.items()}
 
 
-def _constants(values: dict[Any, Any]) -> dict[Any, Callable[[], Any]]:
-    """Bring values to the form of typed attributes: a callable for each."""
-    return {name: partial(_same, value) for name, value in values.items()}
+def _ask(question: Callable[[], Any]) -> Any:
+    """Return an address, or None where there is none any more."""
+    try:
+        return question()
+    except OSError:
+        return None
 
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _plain(address: Any) -> Any:
-    """Bring a socket address to anyio's form: host and port, or a path."""
-    if isinstance(address, tuple):
-        host, port, *rest = address
-        if len(rest) == 2 and rest[1]:
-            host = f"{host}%{rest[1]}"
-        return host, port
-    if isinstance(address, bytes):
-        return address.decode("utf-8", "surrogateescape")
-    return address

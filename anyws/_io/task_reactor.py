@@ -43,13 +43,13 @@ class TaskReactor(Reactor):
         self._watch(sock, self._readers, anyio.wait_readable, callback)
 
     def remove_reader(self, sock: Socket) -> None:
-        self._readers.pop(sock).cancel()
+        self._unwatch(sock, self._readers)
 
     def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
         self._watch(sock, self._writers, anyio.wait_writable, callback)
 
     def remove_writer(self, sock: Socket) -> None:
-        self._writers.pop(sock).cancel()
+        self._unwatch(sock, self._writers)
 
     def _watch(
         self,
@@ -65,8 +65,8 @@ class TaskReactor(Reactor):
                 while not scope.cancel_called:
                     try:
                         await wait(sock)
-                    except (anyio.BusyResourceError, OSError):
-                        # Its predecessor on the same socket has not gone yet.
+                    except anyio.ClosedResourceError:
+                        # The other direction was removed, if not this one.
                         await checkpoint()
                         continue
                     # It may have been removed while it was on its way here.
@@ -74,6 +74,12 @@ class TaskReactor(Reactor):
                         callback()
 
         self._spawn(watch)
+
+    def _unwatch(self, sock: Socket, scopes: dict[Socket, anyio.CancelScope]) -> None:
+        scopes.pop(sock).cancel()
+        # The task notices later, but the loop has to let go of the socket now: its owner may close
+        # it, and another may get its number.
+        anyio.notify_closing(sock)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         scope = anyio.CancelScope()
@@ -113,11 +119,13 @@ class EventWaiter(Waiter):
         self._event: anyio.Event | None = None
 
     async def wait(self) -> None:
-        self._event = anyio.Event()
+        self._event = event = anyio.Event()
         try:
-            await self._event.wait()
+            await event.wait()
         finally:
-            self._event = None
+            # It may be another task's by now: the place is free since the wake-up.
+            if self._event is event:
+                self._event = None
 
     def wake(self) -> None:
         if self._event is not None:

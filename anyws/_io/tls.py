@@ -70,7 +70,7 @@ class TLSTransport(Transport):
         while True:
             try:
                 self._object.do_handshake()
-            except ssl.SSLWantReadError:
+            except (ssl.SSLWantReadError, ssl.SSLEOFError):
                 self._push_outgoing()
                 if self._failure is not None:
                     raise self._failure from None
@@ -97,7 +97,8 @@ class TLSTransport(Transport):
         self._inner.pause_reading()
 
     def resume_reading(self) -> None:
-        self._inner.resume_reading()
+        if self._open:
+            self._inner.resume_reading()
 
     def feed(self, data: bytes) -> None:
         self._incoming.write(data)
@@ -107,27 +108,39 @@ class TLSTransport(Transport):
             self._waiter.wake()
 
     def _read(self) -> None:
-        while self._open:
-            try:
-                data = self._object.read(READ_SIZE)
-            except ssl.SSLWantReadError:
-                break
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                self._end_reading()
-                return
-            except ssl.SSLError as exc:
-                self._failure = exc
-                self._push_outgoing()
-                self._inner.abort()
-                return
-            if not data:
-                self._end_reading()
-                return
-            self.receiver.feed(data)
+        """Decrypt all that has come, then push it in one go.
+
+        From within `feed` the receiver may pause reading, end the session or abort. OpenSSL gives
+        out nothing more once a session is ended with bytes left to decrypt.
+        """
+        if not self._open:
+            return
+        pieces: list[bytes] = []
+        ended = False
+        failure: ssl.SSLError | None = None
+        try:
+            while piece := self._object.read(READ_SIZE):
+                pieces.append(piece)
+            ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            ended = True
+        except ssl.SSLError as exc:
+            # Bytes that end without a goodbye end the session both ways: nothing can be written.
+            ended = isinstance(exc, ssl.SSLEOFError)
+            failure = exc
         if self._plain:
-            self.push(())
+            self._push_kept()
         else:
             self._push_outgoing()
+        if pieces and self._open:
+            self.receiver.feed(b"".join(pieces))
+        if ended:
+            self._end_reading()
+        if failure is not None:
+            self._failure = failure
+            self._inner.abort()
 
     def _end_reading(self) -> None:
         """The peer said that it is done, or its bytes ended."""
@@ -183,6 +196,13 @@ class TLSTransport(Transport):
         self._plain_bytes = sum(map(len, self._plain))
         self._push_outgoing()
 
+    def _push_kept(self) -> None:
+        """Push what had to wait for the peer's part of a handshake."""
+        was_full = self.unsent >= self.low_water
+        self.push(())
+        if was_full and self.unsent < self.low_water:
+            self.receiver.drained()
+
     def _push_outgoing(self) -> None:
         if self._outgoing.pending:
             self._inner.push((self._outgoing.read(),))
@@ -191,6 +211,7 @@ class TLSTransport(Transport):
         self.receiver.drained()
 
     def set_low_water(self, n: int) -> None:
+        super().set_low_water(n)
         self._inner.set_low_water(n)
 
     # Closing

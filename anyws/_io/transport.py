@@ -139,9 +139,9 @@ class Transport(ABC):
     needs_task: bool = False
 
     def __init__(self, reactor: Reactor) -> None:
-        self.reactor = reactor
+        self.reactor: Reactor = reactor
         self.receiver: Receiver = _NOBODY
-        self.low_water = HOLD_AT_MOST
+        self.low_water: int = HOLD_AT_MOST
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._stepped = False

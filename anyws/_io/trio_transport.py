@@ -23,6 +23,9 @@ from .transport import Reactor, Timer, Waiter
 
 __all__ = ["TrioReactor", "TrioWaiter"]
 
+# 64 timers are no burden, cancelled or not.
+_SWEEP_AT_LEAST = 64
+
 
 class TrioReactor(Reactor):
     """Epoll under one task of trio's."""
@@ -33,15 +36,17 @@ class TrioReactor(Reactor):
         self._token = trio.lowlevel.current_trio_token()
 
         # Sockets
-        self._epoll: select.epoll | None = None
+        self._epoll: select.epoll | None = None  # made for the first socket
         self._readers: dict[int, Callable[[], None]] = {}
         self._writers: dict[int, Callable[[], None]] = {}
 
         # Timers
         self._timers: list[tuple[float, int, TrioTimer]] = []
         self._order = count()
+        self._sweep_above = _SWEEP_AT_LEAST
 
         # The task
+        self._over = False
         self._scope: trio.CancelScope | None = None
         self._sleeper = TrioWaiter()
 
@@ -62,9 +67,9 @@ class TrioReactor(Reactor):
                     self._dispatch(self._epoll.poll(0))
         finally:
             self._scope = None
+            self._over = True
             if self._epoll is not None:
                 self._epoll.close()
-                self._epoll = None
 
     def _dispatch(self, ready: list[tuple[int, int]]) -> None:
         readers, writers = self._readers, self._writers
@@ -93,17 +98,19 @@ class TrioReactor(Reactor):
     def _register(
         self, fd: int, callbacks: dict[int, Callable[[], None]], callback: Callable[[], None]
     ) -> None:
+        known = fd in self._readers or fd in self._writers
+        callbacks[fd] = callback
+        if self._over:
+            return
         if self._epoll is None:
             self._epoll = select.epoll()
             self._sleeper.wake()
-        known = fd in self._readers or fd in self._writers
-        callbacks[fd] = callback
         (self._epoll.modify if known else self._epoll.register)(fd, self._interest(fd))
 
     def _unregister(self, fd: int, callbacks: dict[int, Callable[[], None]]) -> None:
         del callbacks[fd]
-        if self._epoll is None:
-            return  # `run` is over
+        if self._over or self._epoll is None:
+            return
         interest = self._interest(fd)
         if interest:
             self._epoll.modify(fd, interest)
@@ -136,12 +143,13 @@ class TrioReactor(Reactor):
             timer = heapq.heappop(self._timers)[2]
             if timer.callback is not None:
                 timer.callback()
-        # A cancelled timer stays until it is due; where they pile up, they are swept out.
-        if len(self._timers) > 64:
-            live = [entry for entry in self._timers if entry[2].callback is not None]
-            if len(live) * 2 < len(self._timers):
-                heapq.heapify(live)
-                self._timers = live
+        # A cancelled timer stays until it is due; where they pile up, they are swept out. The
+        # threshold follows the number of live ones, so that each sweep is paid for by as many
+        # timers that were set since the one before.
+        if len(self._timers) > self._sweep_above:
+            self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+            heapq.heapify(self._timers)
+            self._sweep_above = max(_SWEEP_AT_LEAST, 2 * len(self._timers))
 
     # Tasks
 

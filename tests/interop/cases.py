@@ -3,8 +3,8 @@
 A class with these cases needs a fixture `meet`, whose value gives both ends of one open connection.
 
 No cell is skipped. Three facts do not show with some peers, and are checked with the others: the
-frames of our messages (`aiohttp`, `trio-websocket`), the reason in our reply to a Close (`aiohttp`),
-and a reply that repeats our close code (`aiohttp` answers 1000 whatever it received).
+frames of our messages (`aiohttp`, `trio-websocket`), the reason in our reply to a Close
+(`aiohttp`), and a reply that repeats our close code (`aiohttp` answers 1000 to any).
 """
 
 from __future__ import annotations

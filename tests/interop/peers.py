@@ -202,11 +202,12 @@ async def hosted(
     The manager does not see what the test raises: a failure of the test stays as it is.
     """
     blocking = portal.wrap_async_context_manager(_bounded(manager))
-    entered = await to_thread.run_sync(blocking.__enter__)
+    # Shielded, so that a test which is cancelled by its own deadline leaves nothing open.
+    with anyio.CancelScope(shield=True):
+        entered = await to_thread.run_sync(blocking.__enter__)
     try:
         yield entered
     finally:
-        # Shielded, so that a test which is cancelled by its own deadline leaves nothing open.
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(blocking.__exit__, None, None, None)
 

@@ -1,0 +1,104 @@
+"""What `import anyws` gives: every name, where it says it is from, and the tree of errors."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import resources
+
+import anyio
+import pytest
+
+import anyws
+
+# API.md's tree; each with its direct bases.
+ERRORS: dict[str, tuple[type, ...]] = {
+    "WebSocketError": (Exception,),
+    "ConnectionClosed": (anyws.WebSocketError,),
+    "ConnectionClosedOK": (anyws.ConnectionClosed, anyio.EndOfStream),
+    "ConnectionClosedError": (anyws.ConnectionClosed, anyio.BrokenResourceError),
+    "HandshakeError": (anyws.WebSocketError,),
+    "InvalidURI": (anyws.HandshakeError, ValueError),
+    "InvalidHandshake": (anyws.HandshakeError,),
+    "NegotiationError": (anyws.InvalidHandshake,),
+    "HandshakeRejected": (anyws.HandshakeError,),
+    "ProtocolError": (anyws.WebSocketError,),
+    "LocalProtocolError": (anyws.ProtocolError,),
+    "RemoteProtocolError": (anyws.ProtocolError,),
+    "MessageTypeError": (anyws.WebSocketError, TypeError),
+    "ConcurrencyError": (anyws.WebSocketError, anyio.BusyResourceError),
+}
+
+each_name = pytest.mark.parametrize("name", anyws.__all__)
+
+
+def kind(name: str) -> int:
+    """Order constants before classes before functions, as the import sorter does."""
+    return 0 if name.isupper() else 1 if name[0].isupper() else 2
+
+
+@each_name
+def test_public_name_can_be_imported(name: str) -> None:
+    assert getattr(anyws, name) is not None
+
+
+@each_name
+def test_public_name_does_not_begin_with_an_underscore(name: str) -> None:
+    assert not name.startswith("_")
+
+
+@each_name
+def test_class_or_function_says_that_it_is_from_the_package_itself(name: str) -> None:
+    value = getattr(anyws, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert value.__module__ == "anyws"
+
+
+@each_name
+def test_class_or_function_has_a_docstring(name: str) -> None:
+    value = getattr(anyws, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert inspect.getdoc(value)
+
+
+def test_public_names_are_sorted_and_come_once() -> None:
+    assert list(anyws.__all__) == sorted(set(anyws.__all__), key=lambda name: (kind(name), name))
+
+
+def test_star_gives_what_all_lists() -> None:
+    names: dict[str, object] = {}
+    exec("from anyws import *", names)
+    assert names.keys() - {"__builtins__"} == set(anyws.__all__)
+
+
+def test_nothing_else_is_public() -> None:
+    public = {
+        name
+        for name, value in vars(anyws).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    # `annotations` is the future import.
+    assert public - {"annotations"} == set(anyws.__all__)
+
+
+def test_package_is_marked_as_typed() -> None:
+    assert resources.files(anyws).joinpath("py.typed").is_file()
+
+
+def test_tree_of_errors_is_the_documented_one() -> None:
+    errors = {
+        name: value.__bases__
+        for name in anyws.__all__
+        if inspect.isclass(value := getattr(anyws, name)) and issubclass(value, BaseException)
+    }
+    assert errors == ERRORS
+
+
+@pytest.mark.parametrize("name", ["trio", "uvloop"])
+def test_import_loads_no_event_loop_that_is_optional(name: str) -> None:
+    program = f"import sys, anyws; print({name!r} in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False"
