@@ -550,6 +550,9 @@ class Connection(ObjectStream[str | bytes]):
 
     async def _wait_for_room(self) -> None:
         """Wait until fewer than `write_limit` bytes are queued."""
+        self._calls += 1
+        if self._calls >= _CALLS_A_TURN:
+            await self._take_turns()
         if self._state is not State.OPEN:
             raise await self._no_longer_open()
         if self._transport.unsent < self._write_limit:
@@ -586,6 +589,7 @@ class Connection(ObjectStream[str | bytes]):
 
         Raises:
             ConnectionClosed: the connection is not open, or ended before the Pong came.
+            TypeError: `data` is of another type.
             LocalProtocolError: more than 125 bytes.
             ConcurrencyError: a Ping with this data is waiting for its Pong already.
 
@@ -616,6 +620,7 @@ class Connection(ObjectStream[str | bytes]):
 
         Raises:
             ConnectionClosed: the connection is not open.
+            TypeError: `data` is of another type.
             LocalProtocolError: more than 125 bytes.
 
         Cancelling: nothing was sent.
@@ -643,6 +648,9 @@ class Connection(ObjectStream[str | bytes]):
     def _answer_ping(self, data: bytes) -> None:
         if self._protocol.writing is Flow.CLOSED:
             return
+        if self._transport.unsent >= self._write_limit:
+            # What is only held back for a common write is not in the way.
+            self._transport.flush()
         if self._transport.unsent < self._write_limit:
             self._transport.write(self._protocol.send_pong(data))
         else:
@@ -1094,6 +1102,8 @@ def _to_payload(data: Data, text: bool | None) -> tuple[bytes, bool]:
             return data.encode(), text is not False
         except UnicodeEncodeError as exc:
             raise LocalProtocolError(f"text cannot be encoded as UTF-8: {exc.reason}") from exc
+    if not isinstance(data, BytesLike):
+        raise TypeError(f"cannot send {type(data).__name__}; expected str or bytes-like")
     payload = data if type(data) is bytes else bytes(data)
     if text:
         try:

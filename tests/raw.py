@@ -60,7 +60,7 @@ class Head:
     """The head of a request or a response, and the body of a response."""
 
     first_line: str
-    headers: dict[str, str]  # names in lower case
+    headers: dict[str, str]  # names in lower case, several values joined
     body: bytes = b""
 
     @property
@@ -109,8 +109,12 @@ class RawPeer:
     async def read_head(self) -> Head:
         raw = (await self._buffered.receive_until(b"\r\n\r\n", 65536)).decode("iso-8859-1")
         first_line, *lines = raw.split("\r\n")
-        pairs = (line.partition(":") for line in lines)
-        return Head(first_line, {name.lower(): value.strip() for name, _, value in pairs})
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            before = headers.get(name.lower())
+            headers[name.lower()] = f"{before}, {value.strip()}" if before else value.strip()
+        return Head(first_line, headers)
 
     async def read_response(self) -> Head:
         """Read a response, with its body if Content-Length tells of one."""
@@ -203,13 +207,14 @@ async def raw_server(
 @asynccontextmanager
 async def raw_client(port: int, ssl: stdlib_ssl.SSLContext | None = None) -> AsyncIterator[RawPeer]:
     """Connect to a port of this machine."""
-    stream: ByteStream = await anyio.connect_tcp("127.0.0.1", port)
-    if ssl is not None:
-        stream = await TLSStream.wrap(
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        if ssl is None:
+            yield RawPeer(stream, is_client=True)
+            return
+        async with await TLSStream.wrap(
             stream, hostname="127.0.0.1", ssl_context=ssl, standard_compatible=False
-        )
-    async with stream:
-        yield RawPeer(stream, is_client=True)
+        ) as secure:
+            yield RawPeer(secure, is_client=True)
 
 
 @contextmanager

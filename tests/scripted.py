@@ -244,6 +244,13 @@ class ScriptedPeer:
         code = int.from_bytes(frame.payload[:2], "big") if frame.payload else None
         return code, frame.payload[2:].decode()
 
+    async def receive_to_close(self) -> list[Frame]:
+        """Receive frames up to the Close frame."""
+        frames = [await self.receive()]
+        while frames[-1].opcode != CLOSE:
+            frames.append(await self.receive())
+        return frames
+
     async def receive_rest(self) -> list[Frame]:
         """Receive frames until the byte stream ends, which it must not do inside a frame."""
         frames: list[Frame] = []
@@ -282,6 +289,7 @@ class Carrier:
     name: str
     server_ssl: ssl.SSLContext | None = None
     client_ssl: ssl.SSLContext | None = None
+    time_limit: float = 30.0  # seconds, so that a test that waits for ever fails
 
     @asynccontextmanager
     async def scripted(
@@ -298,12 +306,13 @@ class Carrier:
             joined = self._scripted_server(capacity, options)
         else:
             joined = self._scripted_client(capacity, options)
-        async with joined as (ws, peer):
-            try:
-                yield ws, peer
-            finally:
-                await peer.drop()
-                await anyio.aclose_forcefully(ws)
+        with anyio.fail_after(self.time_limit):
+            async with joined as (ws, peer):
+                try:
+                    yield ws, peer
+                finally:
+                    await peer.drop()
+                    await anyio.aclose_forcefully(ws)
 
     @asynccontextmanager
     async def _scripted_server(
@@ -380,12 +389,13 @@ class Carrier:
             capacity: bytes that a stream in memory holds in each direction.
             client, server: options of each.
         """
-        async with self._joined(capacity, client or {}, server or {}) as (ours, theirs):
-            try:
-                yield ours, theirs
-            finally:
-                await anyio.aclose_forcefully(ours)
-                await anyio.aclose_forcefully(theirs)
+        with anyio.fail_after(self.time_limit):
+            async with self._joined(capacity, client or {}, server or {}) as (ours, theirs):
+                try:
+                    yield ours, theirs
+                finally:
+                    await anyio.aclose_forcefully(ours)
+                    await anyio.aclose_forcefully(theirs)
 
     @asynccontextmanager
     async def _joined(

@@ -144,6 +144,8 @@ def test_a_nursery_of_trio_may_hold_the_connection() -> None:
             await ws.send("hello")
             assert await ws.receive() == "hello"
             await ws.aclose()
+            with closed_port() as port, pytest.raises(ConnectionRefusedError):
+                await connect(f"ws://127.0.0.1:{port}/", task_group=nursery)
 
     trio.run(main)
 

@@ -76,7 +76,7 @@ async def test_addresses_are_those_of_the_socket() -> None:
 
 
 async def test_addresses_outlive_the_connection() -> None:
-    async with Carrier("tcp").pair() as (client, server):
+    async with Carrier("tcp").pair() as (client, _):
         addresses = client.local_address, client.remote_address
         await client.close()
         assert (client.local_address, client.remote_address) == addresses
@@ -367,7 +367,7 @@ async def test_flood_of_pings_is_answered_by_the_newest_once_the_peer_reads(role
         for n in range(3000):
             await peer.send(Frame(PING, b"%0120d" % n))
         await settle()
-        pongs = []
+        pongs: list[int] = []
         while not pongs or pongs[-1] != 2999:
             frame = await peer.receive()
             assert frame.opcode == PONG

@@ -128,7 +128,7 @@ def test_close_reason_of_123_bytes_is_encoded(reason: str) -> None:
 
 @pytest.mark.parametrize("reason", ["a" * 124, "é" * 62], ids=["ASCII", "UTF-8"])
 def test_close_reason_over_123_bytes_is_rejected(reason: str) -> None:
-    with pytest.raises(LocalProtocolError, match="^close reason is 124 bytes, limit 123$"):
+    with pytest.raises(LocalProtocolError, match=r"^close reason is 124 bytes, limit 123$"):
         encode_close_payload(1000, reason)
 
 

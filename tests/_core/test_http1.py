@@ -160,7 +160,7 @@ def test_what_is_no_request_is_refused(data: bytes, status_code: int, size: int)
 
 
 def test_end_before_a_request_is_an_error() -> None:
-    with pytest.raises(BadRequest, match="^the connection ended before a request$"):
+    with pytest.raises(BadRequest, match=r"^the connection ended before a request$"):
         ServerHandshake().receive_data(b"")
 
 
@@ -293,13 +293,13 @@ def test_body_of_a_refusal_is_cut_at_64_kib(size: int) -> None:
 )
 @in_pieces
 def test_what_is_no_response_is_an_error(data: bytes, size: int) -> None:
-    with pytest.raises(InvalidHandshake, match="^the server's answer is not a valid response: "):
+    with pytest.raises(InvalidHandshake, match=r"^the server's answer is not a valid response: "):
         client_receives(data, size)
 
 
 def test_end_before_an_answer_is_an_error() -> None:
     with pytest.raises(
-        InvalidHandshake, match="^the server closed the connection before it answered$"
+        InvalidHandshake, match=r"^the server closed the connection before it answered$"
     ):
         new_client().receive_data(b"")
 
@@ -308,7 +308,7 @@ def test_end_after_an_interim_response_is_an_error() -> None:
     client = new_client()
     client.receive_data(b"HTTP/1.1 100 Continue\r\n\r\n")
     with pytest.raises(
-        InvalidHandshake, match="^the server closed the connection before it answered$"
+        InvalidHandshake, match=r"^the server closed the connection before it answered$"
     ):
         client.receive_data(b"")
 
@@ -321,14 +321,14 @@ def test_end_after_an_interim_response_is_an_error() -> None:
 def test_end_within_an_answer_is_an_error(data: bytes) -> None:
     client = new_client()
     assert client.receive_data(data) is None
-    with pytest.raises(InvalidHandshake, match="not a valid response: peer .*closed connection"):
+    with pytest.raises(InvalidHandshake, match=r"not a valid response: peer .*closed connection"):
         client.receive_data(b"")
 
 
 @in_reads
 @pytest.mark.parametrize("status", [b"101 Switching Protocols", b"403 Forbidden"])
 def test_head_of_an_answer_over_16_kib_is_an_error(status: bytes, size: int) -> None:
-    with pytest.raises(InvalidHandshake, match="more than 16384 bytes|too long"):
+    with pytest.raises(InvalidHandshake, match=r"more than 16384 bytes|too long"):
         client_receives(padded(b"HTTP/1.1 " + status + b"\r\n", MAX_HEAD + 1), size)
 
 

@@ -5,7 +5,9 @@ Frames are encoded by `wire.py`, which shares nothing with the package.
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import textwrap
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -491,7 +493,7 @@ def test_character_at_a_boundary_of_the_encoding_is_text(
     if streaming:
         peer.protocol.read_as_stream()
     events = peer.receive(Frame(TEXT, text.encode(), fin=False), Frame(CONTINUATION), size=1)
-    assert "".join(e.data if isinstance(e, Fragment) else e for e in events) == text  # type: ignore[misc,union-attr]  # text only
+    assert "".join(e.data if isinstance(e, Fragment) else e for e in events) == text  # type: ignore[misc]  # text only
 
 
 # The table of transitions
@@ -1008,24 +1010,37 @@ def test_fragments_cost_no_memory_of_their_own(
         peer.protocol.discard()
     peer.receive(Frame(BINARY, b"", fin=False))
     data = encode(*[Frame(CONTINUATION, payload, fin=False)] * 100, to_server=not is_client)
-    for _ in range(200):
+    for _ in range(50):
         peer.protocol.receive_data(data)
-    held = 20_000 * len(payload) if reading == "whole" else 0
+    held = 5000 * len(payload) if reading == "whole" else 0
     assert peer.protocol.unfinished_bytes == held
     # Twice what is held while its buffer grows, and the events of one call.
     assert traced() < 2 * held + 100_000
 
 
 def test_a_million_empty_fragments_keep_memory_flat() -> None:
-    # R-C1; in reads of 64 KiB.
-    peer = Peer(is_client=True, max_size=None, max_fragments=None)
-    peer.receive(Frame(BINARY, fin=False))
-    data = encode(Frame(CONTINUATION, fin=False), to_server=False) * 32768
-    blocks = sys.getallocatedblocks()
-    for _ in range(31):
-        assert peer.protocol.receive_data(data) == []
-    assert peer.protocol.unfinished_bytes == 0
-    assert sys.getallocatedblocks() - blocks < 1000
+    # R-C1; in a process of its own, which nothing slows down by tracing it.
+    program = """
+        import sys
+        from anyws._core.protocol import Protocol
+
+        protocol = Protocol(is_client=True, max_size=None, max_fragments=None)
+        protocol.receive_data(bytes([0x02, 0]))
+        flood = bytes([0x00, 0]) * 32768
+        before = sys.getallocatedblocks()
+        for _ in range(31):
+            assert protocol.receive_data(flood) == []
+        print(protocol.unfinished_bytes, sys.getallocatedblocks() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    unfinished_bytes, blocks = map(int, done.stdout.split())
+    assert unfinished_bytes == 0
+    assert blocks < 1000
 
 
 def test_fragments_over_the_limit_stop_a_flood() -> None:
@@ -1131,7 +1146,7 @@ def test_close_without_a_code_is_empty(is_client: bool) -> None:
 def test_control_frame_over_125_bytes_is_rejected(name: str) -> None:
     # §5.5
     protocol = Protocol(is_client=True)
-    with pytest.raises(LocalProtocolError, match="^control frame of 126 bytes, limit 125"):
+    with pytest.raises(LocalProtocolError, match=r"^control frame of 126 bytes, limit 125"):
         getattr(protocol, name)(bytes(126))
 
 

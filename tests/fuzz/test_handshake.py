@@ -130,7 +130,6 @@ def read_request(chunks: list[bytes]) -> tuple[Request | int | None, bytes]:
         try:
             request = server.receive_data(chunk)
         except BadRequest as exc:
-            assert str(exc)
             return exc.status_code, b""
         if request is not None:
             return request, server.trailing_data() + b"".join(chunks[i + 1 :])
@@ -145,7 +144,6 @@ def read_response(chunks: list[bytes]) -> tuple[Response | type[Exception] | Non
         try:
             response = client.receive_data(chunk)
         except InvalidHandshake as exc:
-            assert str(exc)
             return type(exc), b""
         if response is not None:
             rest = client.trailing_data() if response.status_code == 101 else b""
@@ -200,9 +198,10 @@ def test_any_response_is_accepted_or_a_handshake_error(data: bytes, fractions: l
     if isinstance(response, Response):
         assert len(response.body) <= MAX_BODY
         try:
-            assert check_response(response, KEY, ("chat",)) in (None, "chat")
-        except HandshakeError as exc:
-            assert str(exc)
+            chosen = check_response(response, KEY, ("chat",))
+        except HandshakeError:
+            return
+        assert chosen in (None, "chat")
 
 
 @given(responses)

@@ -165,7 +165,9 @@ def test_conversation_gives_its_messages(
     protocol = Protocol(is_client=is_client)
     events = received(protocol, pieces(sent.data, fractions))
     assert events == sent.events
-    assert all(type(event) is type(expected) for event, expected in zip(events, sent.events))
+    assert all(
+        type(event) is type(expected) for event, expected in zip(events, sent.events, strict=True)
+    )
 
 
 @given(st.data(), sides, cuts)
@@ -342,5 +344,5 @@ class Dialogue(RuleBasedStateMachine):
 
 
 # One dialogue has as many steps as other examples have bytes.
-Dialogue.TestCase.settings = settings(max_examples=max(10, settings.default.max_examples // 10))
+Dialogue.TestCase.settings = settings(max_examples=max(10, settings().max_examples // 10))
 TestDialogue = Dialogue.TestCase
