@@ -17,7 +17,7 @@ from typing import Literal, Unpack
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, SocketAttribute, TaskStatus
+from anyio.abc import ByteStream, TaskStatus
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
@@ -25,7 +25,7 @@ import anyws
 from anyws import Connection, ServerConnection
 from anyws._options import ConnectionKeywords
 
-from .support import memory_pair
+from .support import accept, connect, listen, memory_pair
 
 __all__ = [
     "BINARY",
@@ -328,11 +328,11 @@ class Carrier:
                     await peer.ready.wait()
                     yield ws, peer
             return
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            port = listener.extra(SocketAttribute.local_port)
+        with listen() as listener:
             peers: list[ScriptedPeer] = []
 
-            async def accept(stream: ByteStream) -> None:
+            async def accept_one() -> None:
+                stream: ByteStream = await accept(listener)
                 if self.server_ssl is not None:
                     stream = await TLSStream.wrap(
                         stream, ssl_context=self.server_ssl, standard_compatible=False
@@ -341,12 +341,11 @@ class Carrier:
                 await peers[0].shake_hands()
 
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listener.serve, accept)
-                uri = f"{self._scheme}://127.0.0.1:{port}/"
+                tasks.start_soon(accept_one)
+                uri = f"{self._scheme}://127.0.0.1:{listener.getsockname()[1]}/"
                 async with anyws.connect(uri, ssl=self.client_ssl, **options) as ws:
                     await peers[0].ready.wait()
                     yield ws, peers[0]
-                tasks.cancel_scope.cancel()
 
     @asynccontextmanager
     async def _scripted_client(
@@ -363,7 +362,7 @@ class Carrier:
                     yield ws, peer
             return
         async with _serving(self.server_ssl, options) as served:
-            stream: ByteStream = await anyio.connect_tcp("127.0.0.1", served.port)
+            stream: ByteStream = await connect(served.port)
             if self.client_ssl is not None:
                 stream = await TLSStream.wrap(
                     stream,

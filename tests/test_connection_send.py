@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import gc
 import os
 import random
 import ssl
@@ -166,7 +167,9 @@ async def test_no_cancellation_anywhere_tears_a_frame(role: Role, carrier: Carri
                 for _ in range(rng.randrange(30)):
                     await checkpoint()
             await peer.send(close_frame(1000))
-            assert await peer.receive_rest() == []
+            if role == "server":
+                # §7.1.1: the server ends the bytes, and has sent nothing after its Close.
+                assert await peer.receive_rest() == []
             await peer.drop()
 
         tasks.start_soon(receive)
@@ -201,13 +204,15 @@ async def test_cancelled_sends_do_not_grow_memory(role: Role, carrier: Carrier) 
                     await ws.send(message)
                 assert scope.cancelled_caught
 
-        await cancel_sends(50)
         tracemalloc.start()
+        await cancel_sends(50)
+        gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         await cancel_sends(1000)
+        gc.collect()
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-        assert grown < 100_000
+        assert grown < 50_000
 
 
 # Waiting
@@ -288,7 +293,7 @@ async def test_sender_that_waits_ends_with_the_connection(role: Role, how: str) 
         async with anyio.create_task_group() as tasks:
             for data in ("a", ["b"], "c"):
                 tasks.start_soon(send, data)
-            await settle()
+                await settle()
             if how == "close":
                 await peer.send(close_frame(1000))
                 await peer.receive_rest()
@@ -720,6 +725,7 @@ async def test_other_messages_wait_for_a_fragmented_one_and_pings_do_not(
             await writer.write(b"one")
             assert await peer.receive() == Frame(BINARY, b"one", fin=False)
             tasks.start_soon(ws.send, "other")
+            await settle()
             tasks.start_soon(ws.send, ["fragmented"])
             await settle()
             await ws.pong(b"pong")

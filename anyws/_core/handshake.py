@@ -87,10 +87,16 @@ def build_request(
     """Return the client's part of the opening handshake (§4.1).
 
     Raises:
-        LocalProtocolError: a field in `headers` is one that the handshake sets, or is not valid.
+        LocalProtocolError: a field in `headers` is one that the handshake sets, or is not valid,
+            or names an Origin besides `origin`.
     """
+    extra = Headers(headers)
+    if origin is not None and "Origin" in extra:
+        raise LocalProtocolError("Origin is given twice, as origin and in headers")
     fields = Headers()
-    fields.add("Host", uri.host_header)
+    # An application may name another Host than the address it connects to.
+    fields.add("Host", extra.get("Host", uri.host_header))
+    extra.discard("Host")
     fields.add("Upgrade", "websocket")
     fields.add("Connection", "Upgrade")
     fields.add("Sec-WebSocket-Key", key)
@@ -99,17 +105,12 @@ def build_request(
         fields.add("Sec-WebSocket-Protocol", ", ".join(subprotocols))
     if origin is not None:
         fields.add("Origin", origin)
-    extra = Headers(headers)
     if user_agent is not None and "User-Agent" not in extra:
         fields.add("User-Agent", user_agent)
     for name, value in extra.multi_items():
-        # An application may name another Host than the address it connects to.
-        if name.lower() == "host":
-            fields["Host"] = value
-        elif name.lower() in RESERVED_FIELDS:
+        if name.lower() in RESERVED_FIELDS:
             raise LocalProtocolError(f"header {name} is set by the opening handshake itself")
-        else:
-            fields.add(name, value)
+        fields.add(name, value)
     return Request(uri.path, fields)
 
 

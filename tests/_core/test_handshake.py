@@ -124,7 +124,14 @@ def test_user_agent_among_the_headers_wins() -> None:
 
 def test_application_may_name_another_host() -> None:
     request = build_request(URI, KEY, headers={"host": "other.example"})
+    # RFC 9110 §7.2: it should come first.
+    assert request.headers.multi_items()[0] == ("Host", "other.example")
     assert request.headers.get_all("Host") == ["other.example"]
+
+
+def test_origin_cannot_be_given_twice() -> None:
+    with pytest.raises(LocalProtocolError, match="Origin is given twice"):
+        build_request(URI, KEY, headers={"origin": "null"}, origin="https://example.com")
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_FIELDS - {"host"}))
