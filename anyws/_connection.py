@@ -60,6 +60,9 @@ _VIOLATION_GRACE = 1.0
 # 1 s for a client to close its side after both Close frames and our end of the bytes.
 _LAST_SIDE = 1.0
 
+# 16 Pings of keepalive are remembered, for a peer that lives and sends no Pongs.
+_MAX_UNANSWERED_PINGS = 16
+
 # Calls that need not wait take turns with other tasks every so often: 16 small messages are about
 # 0.2 ms of work.
 _CALLS_A_TURN = 16
@@ -359,6 +362,8 @@ class Connection(ObjectStream[str | bytes]):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
+            # Until now it was this side that did not listen.
+            self._keepalive.heard = True
 
     # Receiving: called by the transport
 
@@ -420,8 +425,7 @@ class Connection(ObjectStream[str | bytes]):
 
     def eof(self) -> None:
         """Take note of the end of the peer's bytes. Not for applications."""
-        if self._received_close is None and self._sent_close is None and self._verdict is None:
-            self._initiator = "transport"
+        if self._received_close is None and not self._is_doomed:
             self._blame(EOFError("the peer ended the byte stream without a Close frame"))
         self._transport.abort()
 
@@ -631,6 +635,9 @@ class Connection(ObjectStream[str | bytes]):
 
     def _send_keepalive_ping(self) -> None:
         """Send a Ping that nobody waits for, unless the write buffer is full."""
+        unanswered = [payload for payload, ping in self._pings.items() if not ping.awaited]
+        if len(unanswered) >= _MAX_UNANSWERED_PINGS:
+            del self._pings[unanswered[0]]
         if self._transport.unsent < self._write_limit:
             self._write_ping(self._unused_ping(), None)
 
@@ -662,14 +669,13 @@ class Connection(ObjectStream[str | bytes]):
         if data not in self._pings:
             return
         now = self._reactor.clock()
+        self._latency = now - self._pings[data].sent_at
         # A Pong answers the Pings before it too: the peer may have skipped those.
-        for payload in list(self._pings):
+        payloads = list(self._pings)
+        for payload in payloads[: payloads.index(data) + 1]:
             ping = self._pings.pop(payload)
             ping.latency = now - ping.sent_at
             ping.wake()
-            if payload == data:
-                self._latency = ping.latency
-                return
 
     # Closing
 
@@ -714,7 +720,7 @@ class Connection(ObjectStream[str | bytes]):
 
         Cancelling: cannot happen; this is no checkpoint.
         """
-        if self._state is State.OPEN and self._verdict is None:
+        if self._state is State.OPEN and not self._is_doomed:
             self._write_close(CloseCode.NORMAL_CLOSURE, "")
 
     async def wait_closed(self) -> None:
@@ -737,7 +743,7 @@ class Connection(ObjectStream[str | bytes]):
     def _begin_close(self, code: int, reason: str) -> None:
         """Send a Close frame, and read on only to see the peer's."""
         if self._state is State.OPEN:
-            if self._verdict is not None and self._verdict.final:
+            if self._is_doomed:
                 self._apply_verdict()
             else:
                 self._write_close(code, reason)
@@ -821,11 +827,16 @@ class Connection(ObjectStream[str | bytes]):
         if self._cause is None:
             self._cause = cause
 
+    @property
+    def _is_doomed(self) -> bool:
+        """Whether the peer broke the protocol, and the application has yet to get there."""
+        return self._verdict is not None and self._verdict.final
+
     def _apply_verdict(self) -> None:
         verdict = self._verdict
-        if verdict is not None:
-            self._drop_verdict()
-            self._fail(verdict.code, verdict.reason, RemoteProtocolError(verdict.reason))
+        assert verdict is not None
+        self._drop_verdict()
+        self._fail(verdict.code, verdict.reason, RemoteProtocolError(verdict.reason))
 
     def _drop_verdict(self) -> None:
         if self._verdict is not None and self._verdict.timer is not None:
@@ -1077,9 +1088,10 @@ class _Verdict:
 class _SentPing:
     """A Ping whose Pong has not come; `latency` is set when it does."""
 
-    __slots__ = ("_waiter", "latency", "sent_at")
+    __slots__ = ("_waiter", "awaited", "latency", "sent_at")
 
     def __init__(self, sent_at: float, waiter: Waiter | None) -> None:
+        self.awaited = waiter is not None
         self.sent_at = sent_at
         self.latency: float | None = None
         self._waiter = waiter

@@ -341,12 +341,8 @@ class Server:
 
         asyncio calls it outside of any task, where anyio cannot tell which loop is running.
         """
-        try:
-            self._accepted.append(SocketTransport(self._reactor, sock))
-        except OSError:
-            sock.close()  # reset before it was served
-        else:
-            self._doorbell.wake()
+        self._accepted.append(SocketTransport(self._reactor, sock))
+        self._doorbell.wake()
 
     async def _admit(self) -> None:
         """Start a task for each connection that the listeners have taken."""

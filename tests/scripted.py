@@ -7,19 +7,22 @@ about RFC 6455 §5.2 and shares no code with `anyws`.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from typing import Literal, ParamSpec, Unpack
 
 import anyio
 import pytest
+import trio
 from anyio.abc import ByteStream, TaskStatus
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
+from trio.testing import MockClock
 
 import anyws
 from anyws import Connection, ServerConnection
@@ -35,6 +38,7 @@ __all__ = [
     "PING",
     "PONG",
     "TEXT",
+    "TIMELESS",
     "Carrier",
     "Frame",
     "FrameReader",
@@ -43,6 +47,7 @@ __all__ = [
     "both_roles",
     "close_frame",
     "settle",
+    "virtual_time",
 ]
 
 Role = Literal["client", "server"]
@@ -57,10 +62,26 @@ _KEY = base64.b64encode(bytes(range(16)))
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
+_P = ParamSpec("_P")
+
+
 async def settle() -> None:
     """Let every task that can run do so until it waits for something."""
     for _ in range(30):
         await checkpoint()
+
+
+def virtual_time(test: Callable[_P, Awaitable[None]]) -> Callable[_P, None]:
+    """Run a test on trio, with a clock that jumps ahead whenever all tasks wait."""
+
+    @functools.wraps(test)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        async def main() -> None:
+            await test(*args, **kwargs)
+
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +460,9 @@ class Carrier:
 
 #: The carrier of tests for which the byte stream makes no difference.
 MEMORY = Carrier("memory")
+
+#: The same for tests with `virtual_time`, which passes quickly.
+TIMELESS = Carrier("memory", time_limit=1e6)
 
 
 class _Served:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 from contextlib import AbstractAsyncContextManager
 
@@ -230,9 +231,24 @@ async def test_data_of_a_ping_that_waits_cannot_be_used_again() -> None:
         with pytest.raises(ConcurrencyError, match="b'same' waits for its Pong already"):
             await ws.ping("same")
         await peer.send(Frame(PONG, b"same"))
+        await settle()
         tasks.start_soon(ws.ping, b"same")
         assert await peer.receive() == Frame(PING, b"same")
         await peer.send(Frame(PONG, b"same"))
+
+
+async def test_random_data_of_a_ping_is_not_that_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = [b"same", b"same", b"else"]
+    urandom = os.urandom
+    async with MEMORY.scripted("server") as (ws, peer), anyio.create_task_group() as tasks:
+        monkeypatch.setattr(os, "urandom", lambda n: drawn.pop(0) if n == 4 else urandom(n))
+        for data in (b"same", b"else"):
+            tasks.start_soon(ws.ping)
+            assert await peer.receive() == Frame(PING, data)
+        monkeypatch.undo()
+        await peer.send(Frame(PONG, b"else"))
 
 
 async def test_pong_answers_the_pings_before_it_too() -> None:

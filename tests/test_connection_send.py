@@ -296,7 +296,8 @@ async def test_sender_that_waits_ends_with_the_connection(role: Role, how: str) 
                 await settle()
             if how == "close":
                 await peer.send(close_frame(1000))
-                await peer.receive_rest()
+                await peer.receive_to_close()
+                await peer.drop()
             elif how == "drop":
                 await peer.drop()
             elif how == "violation":

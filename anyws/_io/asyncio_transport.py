@@ -118,6 +118,10 @@ class AsyncioWaiter(Waiter):
         self.wake()
         return True
 
+    def done(self) -> bool:
+        """Say whether the task is about to run, or none is parked; anyio asks."""
+        return self._callback is None
+
     def result(self) -> None:
         """Say, once, whether the wait was cancelled."""
         cancelled = self._cancelled

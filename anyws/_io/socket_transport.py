@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket as stdlib_socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from socket import socket as Socket
 from typing import Any
@@ -63,7 +64,8 @@ class SocketTransport(Transport):
         self._failure: OSError | None = None  # what ended the writing
         sock.setblocking(False)
         if sock.family in (stdlib_socket.AF_INET, stdlib_socket.AF_INET6):
-            sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # macOS, of a peer that is gone; reading finds that out
+                sock.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
 
     # Reading
 

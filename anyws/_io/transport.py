@@ -83,7 +83,10 @@ class Reactor(ABC):
 
     @abstractmethod
     def add_reader(self, sock: Socket, callback: Callable[[], None]) -> None:
-        """Call `callback` whenever `sock` is readable, until `remove_reader`."""
+        """Call `callback` whenever `sock` is readable, until `remove_reader`.
+
+        It may be called in vain: what an old socket with the same number was ready for.
+        """
 
     @abstractmethod
     def remove_reader(self, sock: Socket) -> None:
@@ -91,7 +94,7 @@ class Reactor(ABC):
 
     @abstractmethod
     def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
-        """Call `callback` whenever `sock` is writable, until `remove_writer`."""
+        """Call `callback` whenever `sock` is writable, until `remove_writer`, or in vain."""
 
     @abstractmethod
     def remove_writer(self, sock: Socket) -> None:

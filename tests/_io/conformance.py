@@ -58,7 +58,7 @@ KERNEL_BUFFER = 32 * 1024
 HUGE = bytes(range(256)) * 4096
 
 # Seconds until a check counts as stuck: far above what any takes on a busy machine.
-STUCK = 60.0
+STUCK = 10.0
 
 
 class Recorder:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from contextvars import ContextVar
 
 import pytest
 
-from anyws._io.asyncio_transport import AsyncioReactor
+from anyws._io.asyncio_transport import AsyncioReactor, AsyncioWaiter
+from anyws._io.transport import Waiter
 
 from ..conftest import UVLOOP_MISSING
-from .conformance import Check, check_transport, linked, wire_sockets
+from .conformance import Check, check_transport, linked, settle, wire_sockets
+from .reactor_conformance import ReactorCheck, check_reactor, running
 
 pytestmark = pytest.mark.anyio
 
@@ -30,15 +34,90 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param}
 
 
+@check_reactor
+async def test_contract_of_a_reactor_is_kept(check: ReactorCheck) -> None:
+    async with running(AsyncioReactor()) as reactor:
+        await check(reactor)
+
+
 @check_transport
-async def test_contract_is_kept(check: Check) -> None:
+async def test_contract_of_a_transport_is_kept(check: Check) -> None:
     async with linked(AsyncioReactor(), wire_sockets) as link:
         await check(link)
 
 
 @check_transport
-async def test_contract_is_kept_under_tls(
+async def test_contract_of_a_transport_is_kept_under_tls(
     check: Check, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
 ) -> None:
     async with linked(AsyncioReactor(), wire_sockets, (server_ssl, client_ssl)) as link:
         await check(link)
+
+
+async def test_task_woken_from_a_callback_runs_before_wake_now_returns() -> None:
+    log: list[str] = []
+    variable: ContextVar[str] = ContextVar("variable")
+    waiter = AsyncioReactor().new_waiter()
+
+    async def wait() -> None:
+        variable.set("of the task")
+        await waiter.wait()
+        log.append(f"task, with the variable {variable.get()}")
+
+    def wake() -> None:
+        variable.set("of the callback")
+        waiter.wake_now()
+        log.append("callback")
+
+    task = asyncio.create_task(wait())
+    await settle()
+    asyncio.get_running_loop().call_soon(wake)
+    await task
+    assert log == ["task, with the variable of the task", "callback"]
+
+
+async def test_task_woken_from_a_task_runs_later() -> None:
+    log: list[str] = []
+    waiter = AsyncioReactor().new_waiter()
+
+    async def wait() -> None:
+        await waiter.wait()
+        log.append("woken")
+
+    task = asyncio.create_task(wait())
+    await settle()
+    waiter.wake_now()
+    log.append("waker")
+    await task
+    assert log == ["waker", "woken"]
+
+
+async def test_waiter_calls_back_in_the_context_of_the_caller_if_none_is_given() -> None:
+    called = asyncio.Event()
+    waiter = AsyncioWaiter(asyncio.get_running_loop())
+    waiter.add_done_callback(lambda _: called.set())
+    asyncio.get_running_loop().call_soon(waiter.wake_now)
+    await called.wait()
+
+
+async def test_task_is_cancelled_where_it_is_parked() -> None:
+    waiter = AsyncioReactor().new_waiter()
+    task = asyncio.create_task(_wait(waiter))
+    await settle()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_task_that_was_woken_can_still_be_cancelled() -> None:
+    waiter = AsyncioReactor().new_waiter()
+    task = asyncio.create_task(_wait(waiter))
+    await settle()
+    waiter.wake()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def _wait(waiter: Waiter) -> None:
+    await waiter.wait()

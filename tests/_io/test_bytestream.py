@@ -26,14 +26,14 @@ over_memory_and_sockets = pytest.mark.parametrize(
 
 @over_memory_and_sockets
 @check_transport
-async def test_contract_is_kept(wire: Wiring, check: Check) -> None:
+async def test_contract_of_a_transport_is_kept(wire: Wiring, check: Check) -> None:
     async with linked(new_reactor(), wire) as link:
         await check(link)
 
 
 @over_memory_and_sockets
 @check_transport
-async def test_contract_is_kept_under_tls(
+async def test_contract_of_a_transport_is_kept_under_tls(
     wire: Wiring, check: Check, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
 ) -> None:
     async with linked(new_reactor(), wire, (server_ssl, client_ssl)) as link:

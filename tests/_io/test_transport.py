@@ -1,0 +1,126 @@
+"""Tests of `anyws._io.transport`: what all transports have in common, the holding of writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from anyws._io.reactors import new_reactor
+from anyws._io.transport import HOLD_AT_MOST, Receiver, Transport
+
+from .conformance import settle
+from .reactor_conformance import running
+
+pytestmark = pytest.mark.anyio
+
+
+class Layer(Transport):
+    """A transport whose layer below takes everything and writes down what it was given."""
+
+    def start(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        self.pushed: list[list[bytes]] = []
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    @property
+    def unsent(self) -> int:
+        return self._held_bytes
+
+    def push(self, buffers: Sequence[bytes]) -> None:
+        self.pushed.append(list(buffers))
+
+    def write_eof(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def started() -> Layer:
+    transport = Layer(new_reactor())
+    transport.start(transport.receiver)
+    return transport
+
+
+async def test_first_write_of_a_step_is_pushed_at_once_and_the_others_together() -> None:
+    async with running(new_reactor()) as reactor:
+        transport = Layer(reactor)
+        transport.start(transport.receiver)
+        transport.write(b"1", b"2")
+        assert transport.pushed == [[b"1", b"2"]]
+        transport.write(b"3")
+        transport.write(b"4", b"5")
+        assert (transport.pushed, transport.unsent) == ([[b"1", b"2"]], 3)
+        transport.flush()
+        assert (transport.pushed, transport.unsent) == ([[b"1", b"2"], [b"345"]], 0)
+        transport.write(b"6")
+        assert transport.pushed[2:] == [[b"6"]]
+        await settle()
+        assert transport.pushed[3:] == []
+
+
+async def test_held_writes_are_pushed_at_the_end_of_the_step() -> None:
+    async with running(new_reactor()) as reactor:
+        transport = Layer(reactor)
+        transport.start(transport.receiver)
+        for _ in range(2):
+            for n in range(5):
+                transport.write(b"%d" % n)
+            await settle()
+        assert transport.pushed == [[b"0"], [b"1234"]] * 2
+
+
+async def test_64_kib_are_held_at_most() -> None:
+    transport = started()
+    piece = bytes(1024)
+    transport.write(piece)
+    for n in range(1, HOLD_AT_MOST // 1024):
+        transport.write(piece)
+        assert transport.unsent == n * 1024
+    transport.write(piece)
+    assert transport.unsent == 0
+    assert transport.pushed == [[piece], [piece * 64]]
+    transport.write(piece)
+    assert transport.unsent == 1024
+
+
+async def test_large_buffers_are_not_copied() -> None:
+    transport = started()
+    small, large = b"1", bytes(2 * HOLD_AT_MOST)
+    transport.write(small)
+    transport.write(small)
+    transport.write(large)
+    assert transport.pushed == [[small], [small, large]]
+    assert transport.pushed[1][1] is large
+
+
+async def test_flush_pushes_nothing_if_nothing_is_held() -> None:
+    transport = started()
+    transport.flush()
+    transport.write(b"1")
+    transport.flush()
+    assert transport.pushed == [[b"1"]]
+
+
+async def test_transport_tells_nobody_until_it_is_started() -> None:
+    transport = Layer(new_reactor())
+    transport.receiver.feed(b"1")
+    transport.receiver.drained()
+    transport.receiver.eof()
+    transport.receiver.lost(None)
+
+
+async def test_transport_needs_no_task_and_knows_no_attributes_unless_it_says_so() -> None:
+    transport = started()
+    assert not transport.needs_task
+    await transport.run()
+    assert transport.attributes == {}
+
+
+async def test_low_water_is_64_kib_unless_it_is_set() -> None:
+    transport = started()
+    assert transport.low_water == 64 * 1024
+    transport.set_low_water(1)
+    assert transport.low_water == 1
