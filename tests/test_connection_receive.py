@@ -43,7 +43,7 @@ from .scripted import (
 pytestmark = pytest.mark.anyio
 
 #: How often `receive` is cancelled in one run; R-A8a wants 100,000, which takes a minute.
-CANCELLATIONS = int(os.environ.get("ANYWS_CANCELLATIONS", "1000"))
+CANCELLATIONS = int(os.environ.get("ANYWS_CANCELLATIONS", "700"))
 
 
 @pytest.fixture(params=["memory", "tcp", "tls"])
