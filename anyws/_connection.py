@@ -431,8 +431,6 @@ class Connection(ObjectStream[str | bytes]):
 
     def lost(self, exc: Exception | None) -> None:
         """Take note of the end of the transport. Not for applications."""
-        if self._state is State.CLOSED:
-            return
         if self._verdict is not None and self._verdict.final:
             self._blame(RemoteProtocolError(self._verdict.reason))
             self._initiator = self._initiator or "local"
@@ -818,9 +816,7 @@ class Connection(ObjectStream[str | bytes]):
             self._finish_handshake()
 
     def _abort(self) -> None:
-        """Close the transport at once, with a Close frame if the kernel takes it."""
-        if self._state is State.OPEN:
-            self._write_close(CloseCode.GOING_AWAY, "")
+        """Close the transport at once."""
         self._transport.abort()
 
     def _blame(self, cause: Exception) -> None:

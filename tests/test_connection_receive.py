@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import random
@@ -179,6 +180,33 @@ async def test_cancelled_receive_loses_and_repeats_nothing(
             received.append(int(await ws.receive()))
         assert received == [*range(sent), -1]
         assert sent > 100
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_receive_under_wait_for_of_asyncio_loses_nothing(anyio_backend: str) -> None:
+    """R-A8a, for those who use asyncio itself."""
+    rng = random.Random(8)
+    received: list[str | bytes] = []
+    async with (
+        MEMORY.scripted("client", capacity=200) as (ws, peer),
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def send_numbers() -> None:
+            for number in range(500):
+                await peer.send(Frame(TEXT, b"%d" % number))
+                for _ in range(rng.randrange(8)):
+                    await checkpoint()
+
+        tasks.start_soon(send_numbers)
+        timeouts = 0
+        while len(received) < 500:
+            try:
+                received.append(await asyncio.wait_for(ws.receive(), rng.choice((0, 1e-6, 1e-4))))
+            except TimeoutError:
+                timeouts += 1
+    assert timeouts
+    assert received == [str(number) for number in range(500)]
 
 
 async def test_receive_under_a_timeout_leaves_the_connection_open() -> None:

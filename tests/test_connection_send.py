@@ -190,10 +190,9 @@ async def test_no_cancellation_anywhere_tears_a_frame(role: Role, carrier: Carri
     assert returned
 
 
-@both_roles
-async def test_cancelled_sends_do_not_grow_memory(role: Role, carrier: Carrier) -> None:
+async def test_cancelled_sends_do_not_grow_memory(carrier: Carrier) -> None:
     """R-A1d."""
-    async with carrier.scripted(role, capacity=1 << 16) as (ws, _):
+    async with carrier.scripted("client", capacity=1 << 16) as (ws, _):
         await fill(ws)
 
         async def cancel_sends(n: int) -> None:
@@ -325,8 +324,7 @@ async def test_send_after_the_end_raises_what_receive_raises() -> None:
 # Few writes, no delay
 
 
-@both_roles
-async def test_small_frames_sent_in_one_go_share_a_write(role: Role) -> None:
+async def test_small_frames_sent_in_one_go_share_a_write() -> None:
     ours, theirs = memory_pair()
     async with anyio.create_task_group() as tasks:
         peer = ScriptedPeer(theirs, "server")
@@ -343,13 +341,10 @@ async def test_small_frames_sent_in_one_go_share_a_write(role: Role) -> None:
             await peer.drop()
 
 
-@both_roles
 @pytest.mark.parametrize("waiting", ["event", "receive", "ping", "closed"])
-async def test_frame_is_not_held_back_once_the_task_waits(
-    role: Role, waiting: str, carrier: Carrier
-) -> None:
+async def test_frame_is_not_held_back_once_the_task_waits(waiting: str, carrier: Carrier) -> None:
     """Whatever it waits for: here what comes only after all frames have arrived."""
-    async with carrier.scripted(role) as (ws, peer):
+    async with carrier.scripted("server") as (ws, peer):
         arrived = anyio.Event()
 
         async def receive() -> None:

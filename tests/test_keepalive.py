@@ -15,7 +15,6 @@ from anyws import Connection, ConnectionClosedError, State
 
 from .scripted import (
     BINARY,
-    MEMORY,
     PING,
     PONG,
     TEXT,
@@ -307,12 +306,14 @@ async def test_no_ping_follows_the_close_frame(role: Role) -> None:
         assert await peer.receive_rest() == []
 
 
-@pytest.mark.anyio
-async def test_keepalive_ends_with_the_connection() -> None:
-    async with MEMORY.scripted("client", ping_interval=0.001, ping_timeout=5) as (ws, peer):
+@both_roles
+@virtual_time
+async def test_keepalive_ends_with_the_connection(role: Role) -> None:
+    async with TIMELESS.scripted(role, ping_interval=1, ping_timeout=5) as (ws, peer):
         assert (await peer.receive()).opcode == PING
         await peer.drop()
         await ws.wait_closed()
         sent = ws._pings.copy()
-        await anyio.sleep(0.01)
+        await anyio.sleep(100)
         assert ws._pings == sent
+        assert ws.close_code == 1006

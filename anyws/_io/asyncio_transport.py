@@ -10,6 +10,8 @@ import asyncio
 from asyncio import AbstractEventLoop, CancelledError, current_task
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
+from functools import partial
+from socket import SO_ERROR, SOL_SOCKET
 from socket import socket as Socket
 from time import monotonic
 
@@ -25,12 +27,33 @@ class AsyncioReactor(Reactor):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._stops_at_errors = type(self._loop).__module__.partition(".")[0] == "uvloop"
+        self._readers: dict[Socket, Callable[[], None]] = {}  # of a loop that stops at errors
 
     def add_reader(self, sock: Socket, callback: Callable[[], None]) -> None:
+        if self._stops_at_errors:
+            self._readers[sock] = callback = partial(self._read, sock, callback)
         self._loop.add_reader(sock, callback)
 
     def remove_reader(self, sock: Socket) -> None:
+        self._readers.pop(sock, None)
         self._loop.remove_reader(sock)
+
+    def _read(self, sock: Socket, callback: Callable[[], None]) -> None:
+        """Read on though the socket has failed.
+
+        libuv calls once more for a socket that was reset, and then stops watching it. But bytes
+        that came before the reset may be left, and the end has not been read.
+        """
+        callback()
+        if sock in self._readers and sock.getsockopt(SOL_SOCKET, SO_ERROR):
+            self._loop.call_soon(self._watch_again, sock)
+
+    def _watch_again(self, sock: Socket) -> None:
+        callback = self._readers.get(sock)
+        if callback is not None:
+            self._loop.remove_reader(sock)
+            self._loop.add_reader(sock, callback)
 
     def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
         self._loop.add_writer(sock, callback)

@@ -124,6 +124,8 @@ class TrioReactor(Reactor):
     # Timers
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        if len(self._timers) > self._sweep_above:
+            self._sweep()
         timer = TrioTimer(callback)
         deadline = trio.current_time() + seconds
         heapq.heappush(self._timers, (deadline, next(self._order), timer))
@@ -143,13 +145,16 @@ class TrioReactor(Reactor):
             timer = heapq.heappop(self._timers)[2]
             if timer.callback is not None:
                 timer.callback()
-        # A cancelled timer stays until it is due; where they pile up, they are swept out. The
-        # threshold follows the number of live ones, so that each sweep is paid for by as many
-        # timers that were set since the one before.
-        if len(self._timers) > self._sweep_above:
-            self._timers = [entry for entry in self._timers if entry[2].callback is not None]
-            heapq.heapify(self._timers)
-            self._sweep_above = max(_SWEEP_AT_LEAST, 2 * len(self._timers))
+
+    def _sweep(self) -> None:
+        """Let go of cancelled timers, which otherwise stay until they are due.
+
+        The threshold follows the number of live ones, so that each sweep is paid for by as many
+        timers that were set since the one before.
+        """
+        self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+        heapq.heapify(self._timers)
+        self._sweep_above = max(_SWEEP_AT_LEAST, 2 * len(self._timers))
 
     # Tasks
 

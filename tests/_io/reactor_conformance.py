@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket as stdlib_socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from socket import socket as Socket
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ from anyws._io.transport import Reactor, Waiter
 
 from .conformance import STUCK, settle
 
-__all__ = ["ReactorCheck", "check_reactor", "running", "socket_pair"]
+__all__ = ["ReactorCheck", "check_reactor", "drain", "fill", "running", "socket_pair"]
 
 ReactorCheck: TypeAlias = Callable[[Reactor], Awaitable[None]]
 
@@ -38,6 +39,24 @@ def socket_pair(kind: int = stdlib_socket.SOCK_STREAM) -> Iterator[tuple[Socket,
         ours.setblocking(False)
         theirs.setblocking(False)
         yield ours, theirs
+
+
+def fill(sock: Socket) -> int:
+    """Send until the kernel takes no more; return how much it took."""
+    filled = 0
+    with suppress(BlockingIOError):
+        while True:
+            filled += sock.send(bytes(65536))
+    return filled
+
+
+def drain(sock: Socket) -> bytes:
+    """Receive all that has come."""
+    drained = bytearray()
+    with suppress(BlockingIOError):
+        while piece := sock.recv(65536):
+            drained += piece
+    return bytes(drained)
 
 
 class _Log:
@@ -98,11 +117,11 @@ async def reader_is_called_again_while_bytes_are_left(reactor: Reactor) -> None:
 async def writer_is_called_whenever_its_socket_is_writable_until_removed(reactor: Reactor) -> None:
     log = _Log()
     with socket_pair() as (ours, theirs):
-        _fill(ours)
+        fill(ours)
         reactor.add_writer(ours, lambda: log.add("writable"))
         await settle()
         assert log.lines == []
-        _drain(theirs)
+        drain(theirs)
         await log.until(2)
         reactor.remove_writer(ours)
         calls = len(log.lines)
@@ -113,7 +132,7 @@ async def writer_is_called_whenever_its_socket_is_writable_until_removed(reactor
 async def reader_and_writer_of_a_socket_do_not_disturb_each_other(reactor: Reactor) -> None:
     log = _Log()
     with socket_pair() as (ours, theirs):
-        _fill(ours)
+        fill(ours)
 
         def write() -> None:
             log.add("write")
@@ -125,7 +144,7 @@ async def reader_and_writer_of_a_socket_do_not_disturb_each_other(reactor: React
         await log.until(1)
         reactor.remove_reader(ours)
         await settle()
-        _drain(theirs)
+        drain(theirs)
         await log.until(2)
         theirs.send(b"second")
         reactor.add_writer(ours, write)
@@ -205,7 +224,7 @@ async def new_socket_may_have_the_number_of_one_closed_in_the_same_step(reactor:
             for _ in olds:
                 ours, theirs = stack.enter_context(socket_pair())
                 news.append((ours, theirs))
-                reactor.add_reader(ours, lambda ours=ours: read(ours))
+                reactor.add_reader(ours, partial(read, ours))
             assert numbers & {ours.fileno() for ours, _ in news}
 
         for ours, theirs in olds:
@@ -237,7 +256,7 @@ async def timers_are_called_once_in_the_order_of_their_deadlines(reactor: Reacto
     log = _Log()
     began = reactor.clock()
     for milliseconds in (30, 10, 20, 0):
-        reactor.call_later(milliseconds / 1000, lambda line=milliseconds: log.add(line))
+        reactor.call_later(milliseconds / 1000, partial(log.add, milliseconds))
     assert log.lines == []
     await log.until(4)
     # uvloop counts whole milliseconds.
@@ -250,7 +269,11 @@ async def earlier_timer_may_be_set_while_a_later_one_runs(reactor: Reactor) -> N
     log = _Log()
     late = reactor.call_later(3600, lambda: log.add("late"))
     await settle()
-    reactor.call_later(0.001, lambda: reactor.call_later(0.001, lambda: log.add("early")))
+
+    def set_another() -> None:
+        reactor.call_later(0.001, lambda: log.add("early"))
+
+    reactor.call_later(0.001, set_another)
     await log.until(1)
     late.cancel()
     assert log.lines == ["early"]
@@ -423,21 +446,3 @@ async def _wait_at(waiter: Waiter) -> None:
 async def _wake_in_a_while(waiter: Waiter) -> None:
     await settle()
     waiter.wake()
-
-
-def _fill(sock: Socket) -> None:
-    """Send until the kernel takes no more."""
-    try:
-        while True:
-            sock.send(bytes(65536))
-    except BlockingIOError:
-        pass
-
-
-def _drain(sock: Socket) -> None:
-    """Receive all that has come."""
-    try:
-        while True:
-            sock.recv(65536)
-    except BlockingIOError:
-        pass

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from contextvars import ContextVar
+from socket import socket as Socket
 
+import anyio
 import pytest
 
 from anyws._io.asyncio_transport import AsyncioReactor, AsyncioWaiter
 from anyws._io.transport import Waiter
 
 from ..conftest import UVLOOP_MISSING
-from .conformance import Check, check_transport, linked, settle, wire_sockets
-from .reactor_conformance import ReactorCheck, check_reactor, running
+from .conformance import STUCK, Check, check_transport, linked, settle, wire_sockets
+from .reactor_conformance import ReactorCheck, check_reactor, running, socket_pair
 
 pytestmark = pytest.mark.anyio
 
@@ -100,13 +103,23 @@ async def test_waiter_calls_back_in_the_context_of_the_caller_if_none_is_given()
     await called.wait()
 
 
-async def test_task_is_cancelled_where_it_is_parked() -> None:
+@pytest.mark.parametrize("message", [(), ("why",)], ids=["no message", "message"])
+async def test_task_is_cancelled_where_it_is_parked(message: tuple[str, ...]) -> None:
     waiter = AsyncioReactor().new_waiter()
     task = asyncio.create_task(_wait(waiter))
     await settle()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    task.cancel(*message)
+    with pytest.raises(asyncio.CancelledError) as caught:
         await task
+    assert caught.value.args == message
+
+
+async def test_anyio_sees_that_a_parked_task_is_blocked() -> None:
+    waiter = AsyncioReactor().new_waiter()
+    task = asyncio.create_task(_wait(waiter))
+    await anyio.wait_all_tasks_blocked()
+    waiter.wake()
+    await task
 
 
 async def test_task_that_was_woken_can_still_be_cancelled() -> None:
@@ -117,6 +130,50 @@ async def test_task_that_was_woken_can_still_be_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_socket_that_has_failed_is_read_to_the_end() -> None:
+    with socket_pair() as (ours, theirs):
+        _fail(ours, theirs, bytes(range(100)))
+        reactor = AsyncioReactor()
+        received = bytearray()
+        ended = asyncio.Event()
+
+        def read() -> None:
+            piece = b""
+            with suppress(ConnectionResetError):
+                piece = ours.recv(10)
+            received.extend(piece)
+            if not piece:
+                reactor.remove_reader(ours)
+                ended.set()
+
+        reactor.add_reader(ours, read)
+        async with asyncio.timeout(STUCK):
+            await ended.wait()
+        assert received == bytes(range(100))
+
+
+async def test_reader_of_a_socket_that_has_failed_may_be_removed() -> None:
+    with socket_pair() as (ours, theirs):
+        _fail(ours, theirs, bytes(range(100)))
+        reactor = AsyncioReactor()
+        received: list[bytes] = []
+
+        def read() -> None:
+            received.append(ours.recv(10))
+            reactor.call_soon(lambda: reactor.remove_reader(ours))
+
+        reactor.add_reader(ours, read)
+        await settle()
+        assert received == [bytes(range(10))]
+
+
+def _fail(ours: Socket, theirs: Socket, last: bytes) -> None:
+    """Have the peer leave as a crash does: after `last`, and with something unread."""
+    ours.send(b"unread")
+    theirs.send(last)
+    theirs.close()
 
 
 async def _wait(waiter: Waiter) -> None:

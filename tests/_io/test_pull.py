@@ -128,7 +128,8 @@ async def test_hand_over_passes_on_the_end_of_the_bytes() -> None:
         await settle()
         recorder = Recorder()
         puller.hand_over(recorder, b"")
-        assert (recorder.calls, recorder.data) == (["feed", "eof"], b"last")
+        assert recorder.calls == ["feed", "eof"]
+        assert recorder.data == b"last"
 
 
 async def test_hand_over_passes_on_the_loss_of_the_transport() -> None:
@@ -137,7 +138,8 @@ async def test_hand_over_passes_on_the_loss_of_the_transport() -> None:
         await settle()
         recorder = Recorder()
         puller.hand_over(recorder, b"unused")
-        assert (recorder.calls, recorder.data) == (["feed", "lost"], b"unused")
+        assert recorder.calls == ["feed", "lost"]
+        assert recorder.data == b"unused"
         assert isinstance(recorder.lost_by, ConnectionResetError)
 
 
