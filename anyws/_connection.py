@@ -23,7 +23,7 @@ import anyio
 from anyio.abc import ObjectStream, SocketAttribute
 
 from ._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig
-from ._core.frames import CloseCode
+from ._core.frames import CloseCode, check_close
 from ._core.headers import Request, Response
 from ._core.protocol import Flow, Protocol
 from ._errors import (
@@ -148,6 +148,7 @@ class Connection(ObjectStream[str | bytes]):
         self._initiator: Initiator | None = None
         self._cause: Exception | None = None
         self._close_timer: Timer | None = None
+        self._close_deadline = 0.0
         self._end_waiters: list[Waiter] = []
 
         self._keepalive.start()
@@ -427,7 +428,11 @@ class Connection(ObjectStream[str | bytes]):
         """Take note of the end of the peer's bytes. Not for applications."""
         if self._received_close is None and not self._is_doomed:
             self._blame(EOFError("the peer ended the byte stream without a Close frame"))
-        self._transport.abort()
+        if self._received_close is not None and self._transport.unsent:
+            # The peer has said all it had to say, and may still be reading.
+            self._finish_soon()
+        else:
+            self._transport.abort()
 
     def lost(self, exc: Exception | None) -> None:
         """Take note of the end of the transport. Not for applications."""
@@ -467,7 +472,7 @@ class Connection(ObjectStream[str | bytes]):
             data: `str` is sent as text, anything like `bytes` as binary. An iterable or async
                 iterable of these is sent as one fragmented message, each item a frame at once.
             text: True sends bytes as text (they must be UTF-8, and are checked), False sends a
-                `str` as binary, in UTF-8.
+                `str` as binary, in UTF-8. Of an iterable it says what all items have to be.
 
         Raises:
             ConnectionClosed: the connection is not open; the message was not sent.
@@ -689,13 +694,12 @@ class Connection(ObjectStream[str | bytes]):
             reason: at most 123 bytes of UTF-8.
 
         Raises:
-            LocalProtocolError: `code` or `reason` is out of range; nothing was sent.
+            LocalProtocolError: `code` or `reason` is out of range; nothing was done.
 
         Cancelling: the closing handshake goes on in the background, within its deadline.
         Concurrency: any number of tasks; the first one's code counts.
         """
-        if code == CloseCode.NO_STATUS_RCVD:
-            raise LocalProtocolError("close code 1005 may not be sent (RFC 6455 §7.4.1)")
+        check_close(code, reason)
         self._begin_close(code, reason)
         await self.wait_closed()
 
@@ -782,19 +786,29 @@ class Connection(ObjectStream[str | bytes]):
         if self._is_client:
             return
         self._transport.write_eof()
-        if self._received_close is not None and not self._transport.unsent:
+        if self._received_close is not None:
             # All has been said, and some peers never close their side of the transport.
-            self._set_close_timer(
-                min(_LAST_SIDE, self._options.close_timeout), self._transport.abort
-            )
+            self._finish_soon()
 
     def _leave_open_state(self) -> None:
         """Start the deadline of the closing handshake, and let go whoever wanted to send."""
         self._state = State.CLOSING
         self._keepalive.stop()
+        self._close_deadline = self._reactor.clock() + self._options.close_timeout
         self._set_close_timer(self._options.close_timeout, self._on_close_timeout)
         for waiter in (*self._turns, *self._room):
             waiter.wake()
+
+    def _finish_soon(self) -> None:
+        """Close the transport in a moment, unless it ends before; later if bytes are unsent."""
+        left = self._close_deadline - self._reactor.clock()
+        self._set_close_timer(min(_LAST_SIDE, left), self._finish_if_sent)
+
+    def _finish_if_sent(self) -> None:
+        if self._transport.unsent and self._reactor.clock() < self._close_deadline:
+            self._finish_soon()
+        else:
+            self._transport.abort()
 
     def _set_close_timer(self, seconds: float, callback: Callable[[], None]) -> None:
         if self._close_timer is not None:
@@ -1057,7 +1071,8 @@ class SendStream(_Fragments):
             TypeError: a piece of the other kind; it was not sent.
 
         Cancelling: before the first piece nothing was sent; afterwards the connection is failed
-            with 1011, since a message with a hole in it would look whole.
+        with 1011, since a message with a hole in it would look whole.
+        Concurrency: one task at a time.
         """
         await super().write(chunk)
 

@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from ._connection import Connection
-from ._core.frames import CloseCode, encode_close_payload
+from ._core.frames import check_close
 from ._core.handshake import (
     accept_request,
     check_request,
@@ -31,7 +31,7 @@ from ._core.handshake import (
 from ._core.headers import Request, Response
 from ._core.http1 import BadRequest, ServerHandshake
 from ._core.protocol import Protocol
-from ._errors import ConnectionClosed, InvalidHandshake, LocalProtocolError
+from ._errors import ConnectionClosed, InvalidHandshake
 from ._io.bytestream import ByteStreamTransport
 from ._io.listen import Listener, listen_tcp, listen_unix
 from ._io.pull import PullReceiver
@@ -278,7 +278,7 @@ class Server:
         """
         grace = self._shutdown_timeout if grace is None else grace
         check_seconds("grace", grace)
-        _check_close(code, reason)
+        check_close(code, reason)
         for connection in self.connections:
             connection._begin_close(code, reason)
         self._stop_accepting()
@@ -740,9 +740,3 @@ def _sort_out(exc: BaseException) -> tuple[Exception | None, BaseException | Non
     while isinstance(interruption, BaseExceptionGroup):
         interruption = interruption.exceptions[0]
     return errors, interruption
-
-
-def _check_close(code: int, reason: str) -> None:
-    if code == CloseCode.NO_STATUS_RCVD:
-        raise LocalProtocolError("close code 1005 may not be sent (RFC 6455 §7.4.1)")
-    encode_close_payload(code, reason)

@@ -128,6 +128,51 @@ async def test_client_waits_for_the_server_to_end_the_byte_stream() -> None:
         assert anyio.current_time() - start == 4
 
 
+@virtual_time
+async def test_server_gives_a_client_that_keeps_its_side_open_one_second() -> None:
+    """R-A4a, §7.1.1: some clients never close the byte stream."""
+    async with TIMELESS.scripted("server", close_timeout=5) as (ws, peer):
+        start = anyio.current_time()
+        await peer.send(close_frame(1000))
+        assert await peer.receive_rest() == [close_frame(1000)]
+        await ws.wait_closed()
+        assert anyio.current_time() - start == 1
+        assert ws.close_code == 1000
+
+
+@both_roles
+async def test_peer_that_ends_its_side_behind_its_close_gets_what_was_queued(role: Role) -> None:
+    """The send rule: the peer may have said all, and still be reading."""
+    async with MEMORY.scripted(role, capacity=1000) as (ws, peer):
+        await ws.send(bytes(10_000))
+        await peer.send(close_frame(1000))
+        await peer.stream.send_eof()
+        await settle()
+        assert await peer.receive() == Frame(BINARY, bytes(10_000))
+        assert await peer.receive() == close_frame(1000)
+
+
+@virtual_time
+async def test_peer_that_ends_its_side_and_does_not_read_is_given_close_timeout() -> None:
+    """R-A4a."""
+    async with TIMELESS.scripted("server", capacity=1000, close_timeout=5) as (ws, peer):
+        start = anyio.current_time()
+        await ws.send(bytes(10_000))
+        await peer.send(close_frame(1000))
+        await peer.stream.send_eof()
+        await ws.wait_closed()
+        assert anyio.current_time() - start == 5
+
+
+@both_roles
+async def test_invalid_code_is_rejected_while_closing_too(role: Role) -> None:
+    async with MEMORY.scripted(role) as (ws, peer):
+        await peer.send(close_frame(1000))
+        await peer.answer_close()
+        with pytest.raises(LocalProtocolError, match="close code 999 may not be sent"):
+            await ws.close(999)
+
+
 @both_roles
 async def test_data_that_comes_after_our_close_is_dropped(role: Role, carrier: Carrier) -> None:
     """R-A4b."""

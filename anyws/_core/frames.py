@@ -16,6 +16,7 @@ __all__ = [
     "SHORT_HEADERS",
     "CloseCode",
     "Opcode",
+    "check_close",
     "decode_close_payload",
     "encode_close_payload",
     "encode_frame",
@@ -104,6 +105,17 @@ def encode_frame(first_byte: int, payload: bytes, mask: bytes | None) -> tuple[b
     if n < _JOIN_BELOW:
         return (header + data,)
     return (header, data if isinstance(data, bytes) else bytes(data))
+
+
+def check_close(code: int, reason: str) -> None:
+    """Check what an application wants a Close frame to say (§7.4).
+
+    Raises:
+        LocalProtocolError: `code` or `reason` is out of range.
+    """
+    if code == CloseCode.NO_STATUS_RCVD:
+        raise LocalProtocolError("close code 1005 may not be sent, it stands for none (§7.4.1)")
+    encode_close_payload(code, reason)
 
 
 def encode_close_payload(code: int, reason: str = "") -> bytes:

@@ -48,7 +48,7 @@ class SocketTransport(Transport):
         super().__init__(reactor)
         self._sock = sock
         # Asked for now: after a reset the kernel does not know the peer's any more.
-        self._addresses = (_ask(sock.getsockname), _ask(sock.getpeername))
+        self._addresses = (sock.getsockname(), _peer_address(sock))
         self._closed = False
 
         # Reading
@@ -223,11 +223,12 @@ class SocketTransport(Transport):
     @property
     def attributes(self) -> Mapping[Any, Callable[[], Any]]:
         local, remote = self._addresses
-        found: dict[Any, Any] = {SocketAttribute.family: self._sock.family}
+        found: dict[Any, Any] = {
+            SocketAttribute.family: self._sock.family,
+            SocketAttribute.local_address: plain_address(local),
+        }
         if not self._closed:
             found[SocketAttribute.raw_socket] = self._sock
-        if local is not None:
-            found[SocketAttribute.local_address] = plain_address(local)
         if remote is not None:
             found[SocketAttribute.remote_address] = plain_address(remote)
         if isinstance(local, tuple):
@@ -237,10 +238,10 @@ class SocketTransport(Transport):
         return {name: partial(_same, value) for name, value in found.items()}
 
 
-def _ask(question: Callable[[], Any]) -> Any:
-    """Return an address, or None where there is none any more."""
+def _peer_address(sock: Socket) -> Any:
+    """Return the address of the peer, or None if it is gone already."""
     try:
-        return question()
+        return sock.getpeername()
     except OSError:
         return None
 
