@@ -1,9 +1,8 @@
-"""Tests of `anyws._io.asyncio_transport`, on asyncio and uvloop, and of sockets on it."""
+"""Tests of `anyws._io.asyncio_transport`, on asyncio and uvloop."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import suppress
 from contextvars import ContextVar
 from socket import socket as Socket
@@ -15,7 +14,7 @@ from anyws._io.asyncio_transport import AsyncioReactor, AsyncioWaiter
 from anyws._io.transport import Waiter
 
 from ..conftest import UVLOOP_MISSING
-from .conformance import STUCK, Check, check_transport, linked, settle, wire_sockets
+from .conformance import STUCK, settle
 from .reactor_conformance import ReactorCheck, check_reactor, running, socket_pair
 
 pytestmark = pytest.mark.anyio
@@ -41,20 +40,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 async def test_contract_of_a_reactor_is_kept(check: ReactorCheck) -> None:
     async with running(AsyncioReactor()) as reactor:
         await check(reactor)
-
-
-@check_transport
-async def test_contract_of_a_transport_is_kept(check: Check) -> None:
-    async with linked(AsyncioReactor(), wire_sockets) as link:
-        await check(link)
-
-
-@check_transport
-async def test_contract_of_a_transport_is_kept_under_tls(
-    check: Check, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
-) -> None:
-    async with linked(AsyncioReactor(), wire_sockets, (server_ssl, client_ssl)) as link:
-        await check(link)
 
 
 async def test_task_woken_from_a_callback_runs_before_wake_now_returns() -> None:

@@ -112,11 +112,11 @@ async def test_next_address_is_tried_beside_one_that_does_not_answer(
 async def test_first_address_may_still_win_after_the_next_was_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with refusing() as dead, tcp_server() as listening, black_hole("::1") as silent:
-        gate = _Gate(monkeypatch)
-        resolve_to(monkeypatch, [listening.getsockname(), silent, dead])
+    with tcp_server() as listening, black_hole("::1") as silent:
+        gate = _Gate(monkeypatch, held=1, until=2)
+        resolve_to(monkeypatch, [listening.getsockname(), silent])
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(gate.open_for, 1)
+            tasks.start_soon(gate.open)
             sock = await dial_tcp("example.org", 80, happy_eyeballs_delay=0)
         with accepted(sock, listening):
             pass
@@ -208,11 +208,11 @@ async def test_second_of_two_that_win_in_one_turn_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with tcp_server() as one, tcp_server() as other:
-        gate = _Gate(monkeypatch)
+        gate = _Gate(monkeypatch, held=2, until=2)
         resolve_to(monkeypatch, [one.getsockname(), other.getsockname()])
         files = open_files()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(gate.open_for, 2)
+            tasks.start_soon(gate.open)
             sock = await dial_tcp("example.org", 80, happy_eyeballs_delay=0)
         assert open_files() == files + 1
         sock.close()
@@ -222,33 +222,35 @@ async def test_winner_is_closed_if_the_dialling_is_cancelled_in_the_same_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with tcp_server() as one, tcp_server() as other:
-        gate = _Gate(monkeypatch)
+        gate = _Gate(monkeypatch, held=1, until=1)
         resolve_to(monkeypatch, [one.getsockname(), other.getsockname()])
         files = open_files()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(gate.open_for, 1, tasks.cancel_scope.cancel)
+            tasks.start_soon(gate.open, tasks.cancel_scope.cancel)
             await dial_tcp("example.org", 80, happy_eyeballs_delay=NEVER)
         assert open_files() == files
 
 
 class _Gate:
-    """Holds attempts back until so many of them wait, and lets all go on in one turn."""
+    """Holds the first attempts back, until so many have begun, and then lets them go on at once."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._waiting = 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, held: int, until: int) -> None:
+        self._held = held
+        self._until = until
+        self._begun = 0
         self._opened = anyio.Event()
         self._wait_writable = anyio.wait_writable
         monkeypatch.setattr(anyio, "wait_writable", self._wait)
 
     async def _wait(self, sock: Socket) -> None:
-        self._waiting += 1
-        if self._opened.is_set():
+        self._begun += 1
+        if self._begun > self._held:
             await self._wait_writable(sock)
         else:
             await self._opened.wait()
 
-    async def open_for(self, n: int, action: Callable[[], None] = lambda: None) -> None:
-        while self._waiting < n:
+    async def open(self, action: Callable[[], None] = lambda: None) -> None:
+        while self._begun < self._until:
             await anyio.lowlevel.checkpoint()
         self._opened.set()
         action()

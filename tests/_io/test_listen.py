@@ -19,6 +19,7 @@ import pytest
 from anyws._io import listen
 from anyws._io.listen import Listener, inherited_sockets, listen_tcp, listen_unix
 from anyws._io.reactors import new_reactor
+from anyws._io.transport import Reactor
 
 from .conformance import settle
 from .network import forget_no_scope, link_local_address, open_files, resolve_to
@@ -316,14 +317,16 @@ def test_nothing_is_inherited_unless_systemd_says_so(monkeypatch: pytest.MonkeyP
 
 
 class Door:
-    """A listener, and what it has let in.
+    """What a listener has let in.
 
     Attributes:
+        reactor: that of the listener.
         accepted: the connections.
         errors: why accepting has paused.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: Reactor) -> None:
+        self.reactor = reactor
         self.accepted: list[Socket] = []
         self.errors: list[OSError] = []
         self._news = anyio.Event()
@@ -348,8 +351,8 @@ class Door:
 @asynccontextmanager
 async def opened(sock: Socket) -> AsyncIterator[tuple[Listener, Door]]:
     """Give a listener on a socket."""
-    door = Door()
     async with running(new_reactor()) as reactor:
+        door = Door(reactor)
         listener = Listener(reactor, sock, door.accept, door.pause)
         try:
             yield listener, door
@@ -464,7 +467,10 @@ async def test_listener_may_be_closed_while_it_pauses(monkeypatch: pytest.Monkey
             with no_more_files():
                 await door.until(lambda: len(door.errors) == 1)
             listener.close()
-            await anyio.sleep(0.005)  # past the pause
+            # A timer that is due after that of the pause.
+            past_the_pause = anyio.Event()
+            door.reactor.call_later(0.005, past_the_pause.set)
+            await past_the_pause.wait()
     assert door.accepted == []
     assert len(door.errors) == 1
 

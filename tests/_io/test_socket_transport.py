@@ -1,11 +1,9 @@
-"""Tests of `anyws._io.socket_transport` on the reactor of each loop.
-
-The contract that it shares with the other transports is tested with the reactors.
-"""
+"""Tests of `anyws._io.socket_transport` on the reactor of each loop, and of TLS over it."""
 
 from __future__ import annotations
 
 import socket as stdlib_socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,7 +17,16 @@ from anyws._io.reactors import new_reactor
 from anyws._io.socket_transport import SocketTransport
 from anyws._io.transport import HOLD_AT_MOST, READ_SIZE, Reactor
 
-from .conformance import HUGE, Recorder, settle, tcp_pair
+from .conformance import (
+    HUGE,
+    Check,
+    Recorder,
+    check_transport,
+    linked,
+    settle,
+    tcp_pair,
+    wire_sockets,
+)
 from .reactor_conformance import drain, fill, running, socket_pair
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +47,20 @@ async def paired(
             finally:
                 transport.abort()
     assert recorder.problems == []
+
+
+@check_transport
+async def test_contract_of_a_transport_is_kept(check: Check) -> None:
+    async with linked(new_reactor(), wire_sockets) as link:
+        await check(link)
+
+
+@check_transport
+async def test_contract_of_a_transport_is_kept_under_tls(
+    check: Check, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    async with linked(new_reactor(), wire_sockets, (server_ssl, client_ssl)) as link:
+        await check(link)
 
 
 # Writing

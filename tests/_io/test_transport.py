@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import anyio
 import pytest
 
 from anyws._io.reactors import new_reactor
+from anyws._io.task_reactor import TaskReactor
 from anyws._io.transport import HOLD_AT_MOST, Receiver, Transport
 
 from .conformance import settle
@@ -124,3 +126,19 @@ async def test_low_water_is_64_kib_unless_it_is_set() -> None:
     assert transport.low_water == 64 * 1024
     transport.set_low_water(1)
     assert transport.low_water == 1
+
+
+async def test_task_is_woken_later_where_the_loop_cannot_do_it_now() -> None:
+    waiter = TaskReactor().new_waiter()
+    log: list[str] = []
+
+    async def wait() -> None:
+        await waiter.wait()
+        log.append("woken")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await settle()
+        waiter.wake_now()
+        assert log == []
+    assert log == ["woken"]

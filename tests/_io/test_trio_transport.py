@@ -1,10 +1,9 @@
-"""Tests of `anyws._io.trio_transport`, and of sockets on it."""
+"""Tests of `anyws._io.trio_transport`."""
 
 from __future__ import annotations
 
 import gc
 import signal
-import ssl
 from functools import partial
 
 import pytest
@@ -13,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from anyws._io.trio_transport import TrioReactor, TrioTimer
 
-from .conformance import Check, check_transport, linked, settle, wire_sockets
+from .conformance import settle
 from .reactor_conformance import ReactorCheck, check_reactor, running, socket_pair
 
 
@@ -22,22 +21,6 @@ from .reactor_conformance import ReactorCheck, check_reactor, running, socket_pa
 async def test_contract_of_a_reactor_is_kept(check: ReactorCheck) -> None:
     async with running(TrioReactor()) as reactor:
         await check(reactor)
-
-
-@pytest.mark.trio
-@check_transport
-async def test_contract_of_a_transport_is_kept(check: Check) -> None:
-    async with linked(TrioReactor(), wire_sockets) as link:
-        await check(link)
-
-
-@pytest.mark.trio
-@check_transport
-async def test_contract_of_a_transport_is_kept_under_tls(
-    check: Check, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
-) -> None:
-    async with linked(TrioReactor(), wire_sockets, (server_ssl, client_ssl)) as link:
-        await check(link)
 
 
 @pytest.fixture
@@ -105,7 +88,7 @@ async def test_cancelled_timers_do_not_pile_up_and_live_ones_stay(
         reactor.call_later(5_000, lambda: fired.append(-1)).cancel()
     # As many dead ones as there are live ones, and the one that shows it.
     assert _count_timers() <= 200 + 200 + 1
-    await trio.sleep(10_000)
+    await trio.sleep(20_000)
     assert fired == list(reversed(range(200)))
     assert _count_timers() == 0
 
