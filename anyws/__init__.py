@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._accept import ServerConnection, wrap_server
 from ._client import ClientConnection, Connecting, connect, wrap_client
-from ._connection import Connection, Data, ReceiveStream, SendStream, State
+from ._connection import Connection, State
 from ._core.frames import CloseCode, Opcode
 from ._core.headers import Headers, HeadersLike, Request, Response
 from ._core.uri import URI, parse_uri
@@ -26,7 +27,9 @@ from ._errors import (
 )
 from ._io.listen import inherited_sockets
 from ._options import ConnectionOptions
-from ._server import Server, ServerConnection, Serving, serve, wrap_server
+from ._payload import Data
+from ._server import Server, Serving, serve
+from ._streams import ReceiveStream, SendStream
 
 __all__ = [
     "URI",

@@ -16,7 +16,6 @@ import os
 import uuid
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 import anyio
@@ -34,22 +33,16 @@ from ._errors import (
     ConnectionClosedError,
     ConnectionClosedOK,
     Initiator,
-    LocalProtocolError,
     MessageTypeError,
     RemoteProtocolError,
 )
 from ._io.transport import Timer, Transport, Waiter
 from ._keepalive import Keepalive
 from ._options import ConnectionOptions
+from ._payload import WHOLE, BytesLike, Data, to_payload
+from ._streams import FragmentedMessage, ReceiveStream, SendStream
 
-__all__ = ["Connection", "Data", "ReceiveStream", "SendStream", "State"]
-
-BytesLike = bytes | bytearray | memoryview
-#: What `send` takes as one message: text as `str`, binary as anything like `bytes`.
-Data = str | BytesLike
-
-# One message; anything else that can be iterated over is a fragmented one.
-_WHOLE = (str, bytes, bytearray, memoryview)
+__all__ = ["Connection", "State"]
 
 # 1,024 messages not yet read, whatever their size: tiny ones cost more than their bytes.
 _MAX_UNREAD_MESSAGES = 1024
@@ -166,6 +159,10 @@ class Connection(ObjectStream[str | bytes]):
     def state(self) -> State:
         """OPEN, CLOSING once a Close frame went either way, CLOSED once the transport is gone."""
         return self._state
+
+    @property
+    def _is_open(self) -> bool:
+        return self._state is _OPEN
 
     @property
     def extensions(self) -> tuple[str, ...]:
@@ -484,8 +481,8 @@ class Connection(ObjectStream[str | bytes]):
         has begun cannot be taken back: the connection is failed with 1011.
         Concurrency: any number of tasks; messages do not mix.
         """
-        if isinstance(data, _WHOLE):
-            payload, is_text = _to_payload(data, text)
+        if isinstance(data, WHOLE):
+            payload, is_text = to_payload(data, text)
             self._calls += 1
             if self._calls >= _CALLS_A_TURN:
                 await self._take_turns()
@@ -508,7 +505,7 @@ class Connection(ObjectStream[str | bytes]):
                 f"cannot send {type(data).__name__}; "
                 "expected str, bytes-like, or an iterable of these"
             )
-        async with _Fragments(self, text) as fragments:
+        async with FragmentedMessage(self, text) as fragments:
             if isinstance(data, AsyncIterable):
                 async for chunk in data:
                     await fragments.write(chunk)
@@ -550,6 +547,14 @@ class Connection(ObjectStream[str | bytes]):
         finally:
             self._turns.remove(waiter)
             self._next_turn()
+
+    def _hold_turn(self) -> None:
+        """Let no other message be sent until `_release_turn`: a fragmented one has begun."""
+        self._fragmenting = _current_task()
+
+    def _release_turn(self) -> None:
+        self._fragmenting = None
+        self._next_turn()
 
     def _next_turn(self) -> None:
         if self._turns:
@@ -604,7 +609,7 @@ class Connection(ObjectStream[str | bytes]):
         Concurrency: any number of tasks.
         """
         await self._wait_for_room()
-        payload = self._unused_ping() if data is None else _to_payload(data, None)[0]
+        payload = self._unused_ping() if data is None else to_payload(data, None)[0]
         if payload in self._pings:
             raise ConcurrencyError(f"a Ping with the data {payload!r} waits for its Pong already")
         ping = self._write_ping(payload, self._reactor.new_waiter())
@@ -634,7 +639,7 @@ class Connection(ObjectStream[str | bytes]):
         Concurrency: any number of tasks.
         """
         await self._wait_for_room()
-        self._transport.write(self._protocol.send_pong(_to_payload(data, None)[0]))
+        self._transport.write(self._protocol.send_pong(to_payload(data, None)[0]))
 
     def _send_keepalive_ping(self) -> None:
         """Send a Ping that nobody waits for, unless the write buffer is full."""
@@ -873,214 +878,6 @@ class Connection(ObjectStream[str | bytes]):
         return closed
 
 
-class ReceiveStream:
-    """One message, piece by piece; made by `Connection.receive_stream`.
-
-    Attributes:
-        text: whether the message is text; known once the block is entered.
-    """
-
-    def __init__(self, connection: Connection, max_size: int | None) -> None:
-        self._connection = connection
-        self._max_size = max_size
-        self._size = 0
-        self._ended = False
-        self.text: bool = False
-
-    async def __aenter__(self) -> ReceiveStream:
-        """Wait for a message to begin.
-
-        Raises:
-            ConnectionClosed, ConcurrencyError: as `Connection.receive`.
-
-        Cancelling: the message, if it has begun, is dropped, and the next one comes next.
-        """
-        connection = self._connection
-        if connection._receiving:
-            raise ConcurrencyError("another task is receiving from this connection already")
-        connection._receiving = True
-        try:
-            if not connection._inbox:
-                if connection._verdict is not None and not connection._verdict.final:
-                    connection._drop_verdict()
-                for event in connection._protocol.read_as_stream():
-                    connection._handle(event)
-                connection._caught_up()
-            await connection._wait_for_arrival()
-        except BaseException:
-            self._ended = connection._inbox_begins_whole
-            self._leave()
-            raise
-        first = connection._inbox[0]
-        self.text = isinstance(first.data if isinstance(first, Fragment) else first, str)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Drop what has not been read of the message; the next one can be received then."""
-        self._leave()
-
-    def __aiter__(self) -> ReceiveStream:
-        return self
-
-    async def __anext__(self) -> str | bytes:
-        """Return the next piece.
-
-        Raises:
-            ConnectionClosed: the connection ended before the message did.
-
-        Cancelling: no piece is lost.
-        """
-        if self._ended:
-            raise StopAsyncIteration
-        connection = self._connection
-        await connection._wait_for_arrival()
-        piece = connection._inbox.popleft()
-        if isinstance(piece, Fragment):
-            self._ended = piece.final
-            data = piece.data
-        else:
-            self._ended = True
-            data = piece
-        if not connection._inbox:
-            connection._caught_up()
-        self._count(data)
-        if not data and self._ended:
-            raise StopAsyncIteration
-        return data
-
-    def _count(self, data: str | bytes) -> None:
-        self._size += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if self._max_size is not None and self._size > self._max_size:
-            reason = f"incoming message of {self._size} bytes or more, limit {self._max_size}"
-            connection = self._connection
-            cause = RemoteProtocolError(reason)
-            connection._fail(CloseCode.MESSAGE_TOO_BIG, reason, cause)
-            # An error even if the connection had ended normally by then.
-            raise ConnectionClosedError(
-                connection._sent_close, connection._received_close, connection._initiator or "local"
-            ) from cause
-
-    def _leave(self) -> None:
-        connection = self._connection
-        connection._receiving = False
-        if self._ended:
-            return
-        self._ended = True
-        connection._drop_message()
-
-
-class _Fragments:
-    """A fragmented message being sent, whose kind its first piece decides unless it is given."""
-
-    def __init__(self, connection: Connection, text: bool | None) -> None:
-        self._connection = connection
-        self._text = text
-        self._begun = False
-
-    async def __aenter__(self) -> _Fragments:
-        return self
-
-    async def write(self, chunk: Data) -> None:
-        """Send the next piece."""
-        if not isinstance(chunk, _WHOLE):
-            raise TypeError(f"cannot send {type(chunk).__name__}; expected str or bytes-like")
-        if self._text is None:
-            self._text = isinstance(chunk, str)
-        payload, is_text = _to_payload(chunk, None)
-        if is_text is not self._text:
-            expected = "str" if self._text else "bytes-like"
-            raise TypeError(
-                f"cannot send {type(chunk).__name__} in this message, expected {expected}"
-            )
-        connection = self._connection
-        if not self._begun:
-            await connection._wait_for_turn()
-            self._begun = True
-            connection._fragmenting = _current_task()
-        else:
-            try:
-                await connection._wait_for_room()
-            except BaseException as exc:
-                self._give_up(exc)
-                raise
-        self._push(payload, final=False)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if exc is not None:
-                self._give_up(exc)
-            elif self._begun:
-                if self._connection._state is not State.OPEN:
-                    raise await self._connection._no_longer_open()
-                self._push(b"", final=True)
-            else:
-                await self._send_empty()
-        finally:
-            if self._begun:
-                self._connection._fragmenting = None
-                self._connection._next_turn()
-
-    async def _send_empty(self) -> None:
-        """End a message that never began: of no pieces at all, there is no message."""
-
-    def _push(self, payload: bytes, *, final: bool) -> None:
-        connection = self._connection
-        connection._transport.write(
-            *connection._protocol.send_fragment(payload, text=bool(self._text), final=final)
-        )
-
-    def _give_up(self, exc: BaseException) -> None:
-        """Fail the connection: the RFC knows no way to abandon a message that has begun."""
-        connection = self._connection
-        if self._begun and connection._state is State.OPEN:
-            reason = "a fragmented message was abandoned"
-            cause = LocalProtocolError(f"{reason}: {type(exc).__name__}")
-            connection._fail(CloseCode.INTERNAL_ERROR, reason, cause)
-
-
-class SendStream(_Fragments):
-    """One message, sent piece by piece; made by `Connection.send_stream`."""
-
-    def __init__(self, connection: Connection, text: bool) -> None:
-        super().__init__(connection, text)
-
-    async def __aenter__(self) -> SendStream:
-        return self
-
-    async def write(self, chunk: Data) -> None:
-        """Send the next piece of the message, as one frame.
-
-        Waits first until fewer than `write_limit` bytes are queued and, for the first piece, until
-        it is this message's turn.
-
-        Args:
-            chunk: `str` for a text message, bytes-like for a binary one.
-
-        Raises:
-            ConnectionClosed: the connection is not open.
-            TypeError: a piece of the other kind; it was not sent.
-
-        Cancelling: before the first piece nothing was sent; afterwards the connection is failed
-        with 1011, since a message with a hole in it would look whole.
-        Concurrency: one task at a time.
-        """
-        await super().write(chunk)
-
-    async def _send_empty(self) -> None:
-        """End a message that never began: it is an empty one."""
-        await self._connection.send(b"", text=self._text)
-
-
 class _Verdict:
     """A reason to fail the connection that waits for the application to take what came before.
 
@@ -1114,28 +911,6 @@ class _SentPing:
     def wake(self) -> None:
         if self._waiter is not None:
             self._waiter.wake()
-
-
-def _to_payload(data: Data, text: bool | None) -> tuple[bytes, bool]:
-    """Return the bytes of a message, owned by nobody else, and whether it is text."""
-    if type(data) is bytes and not text:
-        return data, False
-    if isinstance(data, str):
-        try:
-            return data.encode(), text is not False
-        except UnicodeEncodeError as exc:
-            raise LocalProtocolError(f"text cannot be encoded as UTF-8: {exc.reason}") from exc
-    if not isinstance(data, BytesLike):
-        raise TypeError(f"cannot send {type(data).__name__}; expected str or bytes-like")
-    payload = data if type(data) is bytes else bytes(data)
-    if text:
-        try:
-            str(payload, "utf-8")
-        except UnicodeDecodeError as exc:
-            raise LocalProtocolError(
-                f"bytes to be sent as text are not UTF-8: {exc.reason}"
-            ) from exc
-    return payload, bool(text)
 
 
 def _shortened(reason: str) -> str:

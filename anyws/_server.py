@@ -1,7 +1,7 @@
-"""`serve`: listening, the server's part of the opening handshake, a handler task per connection.
+"""`serve`: listening, a handler task per connection, and a graceful stop.
 
-Owns the lives of a server's connections and its graceful stop (RFC 6455 §4.2, §7.1). What is said
-on a connection is the business of `_connection.py`.
+Owns the lives of a server's connections (RFC 6455 §4.2, §7.1). How one is opened is the business
+of `_accept.py`, what is said on it that of `_connection.py`.
 """
 
 from __future__ import annotations
@@ -10,34 +10,23 @@ import os
 import ssl as stdlib_ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from dataclasses import dataclass
 from socket import AF_INET6
 from socket import socket as Socket
 from types import TracebackType
 from typing import Any, Literal, Unpack
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup, TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
-from ._connection import Connection
+from ._accept import LINGER, Accepting, ServerConnection, shake_hands
 from ._core.frames import check_close
 from ._core.handshake import (
-    accept_request,
-    check_request,
     check_subprotocols,
-    refuse,
-    select_subprotocol,
 )
-from ._core.headers import Request, Response
-from ._core.http1 import BadRequest, ServerHandshake
-from ._core.protocol import Protocol
 from ._errors import ConnectionClosed, InvalidHandshake
-from ._io.bytestream import ByteStreamTransport
 from ._io.listen import Listener, listen_tcp, listen_unix
-from ._io.pull import PullReceiver
 from ._io.reactors import new_reactor
 from ._io.socket_transport import SocketTransport
-from ._io.tls import TLSTransport
 from ._io.transport import Reactor, Transport
 from ._lifetime import (
     CANCELLED_GRACE,
@@ -48,16 +37,11 @@ from ._options import (
     DEFAULT_USER_AGENT,
     OPEN_TIMEOUT,
     ConnectionKeywords,
-    ConnectionOptions,
     check_seconds,
     connection_options,
 )
 
-__all__ = ["Server", "ServerConnection", "Serving", "serve", "wrap_server"]
-
-# 1 s for the peer to read a refusal and close: closing first, with bytes of its unread, would
-# reset the connection and take the refusal away from it.
-_LINGER = 1.0
+__all__ = ["Server", "Serving", "serve"]
 
 #: 10 s for handlers to end by themselves when the server stops.
 SHUTDOWN_TIMEOUT = 10.0
@@ -65,24 +49,7 @@ SHUTDOWN_TIMEOUT = 10.0
 #: 100: what asyncio has, and more than most kernels need.
 BACKLOG = 100
 
-Handler = Callable[["ServerConnection"], Awaitable[object]]
-
-
-class ServerConnection(Connection):
-    """The server's end of a WebSocket connection; made by `serve`."""
-
-    _is_client = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepting:
-    """What the server's part of an opening handshake needs to know."""
-
-    subprotocols: tuple[str, ...]
-    server_header: str | None
-    open_timeout: float | None
-    ssl: stdlib_ssl.SSLContext | None
-    connection: ConnectionOptions
+Handler = Callable[[ServerConnection], Awaitable[object]]
 
 
 def serve(
@@ -161,7 +128,7 @@ def serve(
             return [listen_unix(path, mode=mode, backlog=backlog)]
         return await listen_tcp(host, port, backlog=backlog, reuse_port=reuse_port)
 
-    accepting = _Accepting(
+    accepting = Accepting(
         check_subprotocols(subprotocols),
         server_header,
         open_timeout,
@@ -187,7 +154,7 @@ class Server:
         sockets: Sequence[Socket],
         reactor: Reactor,
         tasks: TaskGroup,
-        accepting: _Accepting,
+        accepting: Accepting,
         *,
         raises: bool,
         shutdown_timeout: float,
@@ -369,7 +336,7 @@ class Server:
     ) -> ServerConnection | None:
         """Do the opening handshake; None if it failed, the peer has been told then."""
         try:
-            return await _shake_hands(transport, self._accepting, scope)
+            return await shake_hands(transport, self._accepting, scope)
         except (InvalidHandshake, OSError) as exc:
             self._logger.debug("opening handshake failed: %s", exc)
             return None
@@ -421,7 +388,7 @@ class Serving(Coroutine[Any, Any, None]):
         self,
         handler: Handler,
         listen: Callable[[], Awaitable[list[Socket]]],
-        accepting: _Accepting,
+        accepting: Accepting,
         *,
         raises: bool,
         shutdown_timeout: float,
@@ -498,7 +465,7 @@ class Serving(Coroutine[Any, Any, None]):
         """Cancel every handler; each tells its peer, within the grace."""
         server._cancel_all()
         # A little more than each of them has, so that none is cut short.
-        with anyio.move_on_after(CANCELLED_GRACE + _LINGER, shield=True):
+        with anyio.move_on_after(CANCELLED_GRACE + LINGER, shield=True):
             await server._wait_for_handlers()
 
     async def _run(self) -> None:
@@ -529,193 +496,6 @@ class Serving(Coroutine[Any, Any, None]):
         if self._coroutine is None:
             self._coroutine = self._run()
         return self._coroutine
-
-
-def wrap_server(
-    stream: ByteStream,
-    *,
-    subprotocols: Sequence[str] = (),
-    server_header: str | None = DEFAULT_USER_AGENT,
-    open_timeout: float | None = OPEN_TIMEOUT,
-    **options: Unpack[ConnectionKeywords],
-) -> WrappedServer:
-    """Do the server's part of the opening handshake over a byte stream that has been accepted.
-
-    Use it as `async with wrap_server(stream) as connection`; leaving the block closes the
-    connection as with `connect`, and the stream with it.
-
-    Args:
-        stream: connected, with TLS done if there is to be any.
-        subprotocols, server_header, open_timeout, options: as for `serve`.
-
-    Raises:
-        InvalidHandshake: the request was refused; the peer has been told why.
-        TimeoutError: `open_timeout` ran out; the peer has been told so.
-        OSError: the stream ended or broke before there was a request.
-
-    Cancelling: the stream is closed.
-    """
-    check_seconds("open_timeout", open_timeout, optional=True)
-    accepting = _Accepting(
-        check_subprotocols(subprotocols),
-        server_header,
-        open_timeout,
-        None,
-        connection_options(options),
-    )
-    return WrappedServer(stream, accepting)
-
-
-class WrappedServer:
-    """What `wrap_server` returns, to be entered with `async with`."""
-
-    def __init__(self, stream: ByteStream, accepting: _Accepting) -> None:
-        self._stream = stream
-        self._accepting = accepting
-        self._background: Background | None = None
-        self._connection: ServerConnection | None = None
-
-    async def __aenter__(self) -> ServerConnection:
-        if self._background is not None:
-            raise RuntimeError("the object that wrap_server() returns is for one connection only")
-        self._background = Background()
-        reactor = new_reactor()
-        transport = ByteStreamTransport(reactor, self._stream)
-        try:
-            await self._background.start(reactor)
-            await self._background.start(transport)
-            self._connection = await _shake_hands(transport, self._accepting, anyio.CancelScope())
-        except BaseException:
-            transport.abort()
-            await self._background.aclose()
-            raise
-        return self._connection
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._connection is not None
-        assert self._background is not None
-        try:
-            await end_connection(self._connection, exc)
-        finally:
-            await self._background.aclose()
-
-
-async def _shake_hands(
-    transport: Transport, accepting: _Accepting, scope: anyio.CancelScope
-) -> ServerConnection:
-    """Do the server's part of the opening handshake (§4.2), under one deadline for all of it.
-
-    `scope` is entered here; cancelling it from outside answers 503, since the server is stopping.
-
-    Raises:
-        InvalidHandshake: refused, and the peer told so where that was possible.
-        OSError: the transport broke.
-        TimeoutError: the deadline passed.
-    """
-    http = ServerHandshake()
-    puller: PullReceiver | None = None
-    if accepting.open_timeout is not None:
-        scope.deadline = anyio.current_time() + accepting.open_timeout
-    refusal: Response | None = None
-    with scope:
-        if accepting.ssl is not None:
-            transport = await _start_tls(transport, accepting.ssl)
-        puller = PullReceiver(transport)
-        transport.start(puller)
-        try:
-            request = await _receive_request(puller, http)
-        except BadRequest as exc:
-            refusal = refuse(exc.status_code, f"{exc}\n")
-        else:
-            # The server may have begun to stop since the request came.
-            if not scope.cancel_called:
-                answer = _answer(request, accepting)
-                if isinstance(answer, tuple):
-                    return _accept(transport, puller, http, request, accepting, *answer)
-                refusal = answer
-    if puller is None:
-        raise TimeoutError("the TLS handshake took too long, or the server stopped")
-    if refusal is None:
-        refusal = (
-            refuse(408, "the request took too long\n")
-            if anyio.current_time() >= scope.deadline
-            else refuse(503, "the server is stopping\n")
-        )
-    await _refuse(transport, puller, http, refusal)
-    message = f"refused with {refusal.status_code}: {refusal.body.decode().strip()}"
-    raise TimeoutError(message) if refusal.status_code == 408 else InvalidHandshake(message)
-
-
-async def _start_tls(transport: Transport, context: stdlib_ssl.SSLContext) -> Transport:
-    tls = TLSTransport(transport, context)
-    try:
-        await tls.handshake()
-    except stdlib_ssl.SSLError as exc:
-        transport.abort()
-        raise InvalidHandshake(f"the TLS handshake failed: {exc}") from exc
-    return tls
-
-
-async def _receive_request(puller: PullReceiver, http: ServerHandshake) -> Request:
-    while True:
-        data = await puller.receive()
-        if not data:
-            raise ConnectionResetError("the peer left before it had sent a request")
-        request = http.receive_data(data)
-        if request is not None:
-            return request
-
-
-def _answer(request: Request, accepting: _Accepting) -> Response | tuple[str, str | None]:
-    """Return the key and the subprotocol of a request that is accepted, or a refusal."""
-    checked = check_request(request)
-    if isinstance(checked, Response):
-        return checked
-    key, offered = checked
-    return key, select_subprotocol(accepting.subprotocols, offered)
-
-
-def _accept(
-    transport: Transport,
-    puller: PullReceiver,
-    http: ServerHandshake,
-    request: Request,
-    accepting: _Accepting,
-    key: str,
-    subprotocol: str | None,
-) -> ServerConnection:
-    response = accept_request(key, subprotocol, accepting.server_header)
-    transport.write(http.send_response(response))
-    options = accepting.connection
-    connection = ServerConnection(
-        transport,
-        Protocol(is_client=False, max_size=options.max_size, max_fragments=options.max_fragments),
-        options,
-        request=request,
-        response=response,
-        subprotocol=subprotocol,
-    )
-    puller.hand_over(connection, http.trailing_data())
-    return connection
-
-
-async def _refuse(
-    transport: Transport, puller: PullReceiver, http: ServerHandshake, response: Response
-) -> None:
-    """Send a refusal, and give the peer a moment to read it before the connection goes."""
-    transport.write(http.send_response(response))
-    transport.write_eof()
-    with anyio.move_on_after(_LINGER):
-        try:
-            while await puller.receive():
-                pass
-        except OSError:
-            pass  # it went without reading
 
 
 def _sort_out(exc: BaseException) -> tuple[Exception | None, BaseException | None]:

@@ -15,9 +15,12 @@ PACKAGE = Path(anyws.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those below it.
 LAYERS = (
     ("anyws._errors", "anyws._options"),
+    ("anyws._payload",),
     ("anyws._core", "anyws._io"),
-    ("anyws._keepalive", "anyws._connection"),
+    ("anyws._keepalive", "anyws._streams"),
+    ("anyws._connection",),
     ("anyws._lifetime",),
+    ("anyws._accept",),
     ("anyws._client", "anyws._server"),
     ("anyws",),
 )

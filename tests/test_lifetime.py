@@ -28,7 +28,7 @@ from anyws import (
     wrap_client,
     wrap_server,
 )
-from anyws._server import WrappedServer
+from anyws._accept import WrappedServer
 
 from .raw import RawPeer, closed_port
 from .support import MemoryStream, memory_pair

@@ -1,0 +1,52 @@
+"""Handlers, and questions to a server and its log, for the tests of several modules."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from anyws import Server, ServerConnection, connect
+
+from .raw import LIMIT
+from .scripted import TEXT, Frame
+
+__all__ = ["HELLO", "check_alive", "connections", "echo", "errors", "levels", "wait"]
+
+HELLO = Frame(TEXT, b"hello")
+
+
+async def echo(ws: ServerConnection) -> None:
+    async for message in ws:
+        await ws.send(message)
+
+
+async def wait(ws: ServerConnection) -> None:
+    """Wait for the end without receiving."""
+    await ws.wait_closed()
+
+
+async def check_alive(server: Server) -> None:
+    """Let a client of ours talk to a server that echoes."""
+    with anyio.fail_after(LIMIT):
+        async with connect(server.uri) as ws:
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+
+
+async def connections(server: Server, n: int) -> None:
+    """Wait until the handlers of this many connections run."""
+    with anyio.fail_after(LIMIT):
+        while len(server.connections) != n:
+            await checkpoint()
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """Return the levels of what was logged at INFO or above."""
+    return [record.levelno for record in caplog.records if record.levelno >= logging.INFO]
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.levelno >= logging.WARNING]
