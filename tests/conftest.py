@@ -15,6 +15,8 @@ import pytest
 import trustme
 from hypothesis import settings
 
+from .scripted import Carrier
+
 # No deadline: the time of one example says more about the machine than about the code.
 settings.register_profile("default", deadline=None, max_examples=50)
 # The same examples in every run, so that CI fails only for what a change did.
@@ -65,6 +67,16 @@ def client_ssl(certificate_authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     certificate_authority.configure_trust(context)
     return context
+
+
+@pytest.fixture(params=["memory", "tcp", "tls"])
+def carrier(
+    request: pytest.FixtureRequest, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> Carrier:
+    """Run the test over streams in memory, TCP and TLS."""
+    if request.param == "tls":
+        return Carrier("tls", server_ssl, client_ssl)
+    return Carrier(request.param)
 
 
 def pytest_collection_finish() -> None:

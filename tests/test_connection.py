@@ -40,16 +40,6 @@ from .scripted import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["memory", "tcp", "tls"])
-def carrier(
-    request: pytest.FixtureRequest, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
-) -> Carrier:
-    """Run the test over streams in memory, TCP and TLS."""
-    if request.param == "tls":
-        return Carrier("tls", server_ssl, client_ssl)
-    return Carrier(request.param)
-
-
 # What it says of itself
 
 

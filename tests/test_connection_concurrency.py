@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import ssl
 from collections import defaultdict
 
 import anyio
@@ -32,16 +31,6 @@ pytestmark = pytest.mark.anyio
 
 TASKS = 50
 MESSAGES = 6
-
-
-@pytest.fixture(params=["memory", "tcp", "tls"])
-def carrier(
-    request: pytest.FixtureRequest, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
-) -> Carrier:
-    """Run the test over streams in memory, TCP and TLS."""
-    if request.param == "tls":
-        return Carrier("tls", server_ssl, client_ssl)
-    return Carrier(request.param)
 
 
 def message(task: int, number: int) -> bytes:

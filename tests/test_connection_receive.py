@@ -6,7 +6,6 @@ import asyncio
 import math
 import os
 import random
-import ssl
 
 import anyio
 import pytest
@@ -45,16 +44,6 @@ pytestmark = pytest.mark.anyio
 
 #: How often `receive` is cancelled in one run; R-A8a wants 100,000, which takes a minute.
 CANCELLATIONS = int(os.environ.get("ANYWS_CANCELLATIONS", "700"))
-
-
-@pytest.fixture(params=["memory", "tcp", "tls"])
-def carrier(
-    request: pytest.FixtureRequest, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
-) -> Carrier:
-    """Run the test over streams in memory, TCP and TLS."""
-    if request.param == "tls":
-        return Carrier("tls", server_ssl, client_ssl)
-    return Carrier(request.param)
 
 
 @both_roles

@@ -6,7 +6,6 @@ import array
 import gc
 import os
 import random
-import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -49,16 +48,6 @@ pytestmark = pytest.mark.anyio
 MESSAGES = int(os.environ.get("ANYWS_FUZZ_MESSAGES", "60"))
 
 Send = Callable[[Connection], Awaitable[object]]
-
-
-@pytest.fixture(params=["memory", "tcp", "tls"])
-def carrier(
-    request: pytest.FixtureRequest, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
-) -> Carrier:
-    """Run the test over streams in memory, TCP and TLS."""
-    if request.param == "tls":
-        return Carrier("tls", server_ssl, client_ssl)
-    return Carrier(request.param)
 
 
 async def run_until_stuck(function: Callable[[], Awaitable[object]]) -> bool:

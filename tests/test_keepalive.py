@@ -5,7 +5,6 @@ Under a clock that jumps, on trio; `test_…_on_every_loop` has short times in r
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -26,16 +25,6 @@ from .scripted import (
     both_roles,
     virtual_time,
 )
-
-
-@pytest.fixture(params=["memory", "tcp", "tls"])
-def carrier(
-    request: pytest.FixtureRequest, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
-) -> Carrier:
-    """Run the test over streams in memory, TCP and TLS."""
-    if request.param == "tls":
-        return Carrier("tls", server_ssl, client_ssl)
-    return Carrier(request.param)
 
 
 async def wait_idly(ws: Connection) -> None:
