@@ -81,10 +81,13 @@ class AsyncioReactor(Reactor):
 class AsyncioWaiter(Waiter):
     """Its own future: what asyncio asks of an object that a task waits for, and no more.
 
-    A `Future` for each wait, with its trip through the ready queue, costs about a quarter of an
-    echoed message. This one is used over and over, and `wake_now` steps the task from within the
-    reader's callback. The protocol is that of `asyncio.isfuture`: a task that is given an object
-    with `_asyncio_future_blocking` adds a callback to it, and asks it for its result then.
+    It is used over and over, and `wake_now` steps the task from within the reader's callback, where
+    a `Future` for each wait takes a trip through the ready queue. Measured against that, per echoed
+    32-byte message: 5 % less CPU on asyncio, with 1 and with 100 connections; on uvloop, whose queue
+    is cheap, 5 % less with 1 and 5 % more with 100.
+
+    The protocol is that of `asyncio.isfuture`: a task that is given an object with
+    `_asyncio_future_blocking` adds a callback to it, and asks it for its result then.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
