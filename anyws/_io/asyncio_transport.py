@@ -83,8 +83,8 @@ class AsyncioWaiter(Waiter):
 
     It is used over and over, and `wake_now` steps the task from within the reader's callback, where
     a `Future` for each wait takes a trip through the ready queue. Measured against that, per echoed
-    32-byte message: 5 % less CPU on asyncio, with 1 and with 100 connections; on uvloop, whose queue
-    is cheap, 5 % less with 1 and 5 % more with 100.
+    32-byte message: 5 % less CPU on asyncio, with 1 and with 100 connections; on uvloop, whose
+    queue is cheap, 5 % less with 1 and 5 % more with 100.
 
     The protocol is that of `asyncio.isfuture`: a task that is given an object with
     `_asyncio_future_blocking` adds a callback to it, and asks it for its result then.
