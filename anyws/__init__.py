@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._accept import ServerConnection, wrap_server
 from ._client import ClientConnection, Connecting, connect, wrap_client
+from ._close_scope import CloseScope
 from ._connection import Connection, State
 from ._core.frames import CloseCode, Opcode
 from ._core.headers import Headers, HeadersLike, Request, Response
@@ -29,6 +30,7 @@ from ._io.listen import inherited_sockets
 from ._options import ConnectionOptions
 from ._payload import Data
 from ._server import Server, Serving, serve
+from ._stats import ConnectionStats
 from ._streams import ReceiveStream, SendStream
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "ClientConnection",
     "CloseCode",
     "CloseFrame",
+    "CloseScope",
     "ConcurrencyError",
     "Connecting",
     "Connection",
@@ -43,6 +46,7 @@ __all__ = [
     "ConnectionClosedError",
     "ConnectionClosedOK",
     "ConnectionOptions",
+    "ConnectionStats",
     "Data",
     "HandshakeError",
     "HandshakeRejected",

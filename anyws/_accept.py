@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl as stdlib_ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Unpack
 
 import anyio
@@ -32,7 +31,7 @@ from ._io.pull import PullReceiver
 from ._io.reactors import new_reactor
 from ._io.tls import TLSTransport
 from ._io.transport import Transport
-from ._lifetime import Background, end_connection
+from ._lifetime import Background, Block
 from ._options import (
     DEFAULT_USER_AGENT,
     OPEN_TIMEOUT,
@@ -101,43 +100,25 @@ def wrap_server(
     return WrappedServer(stream, accepting)
 
 
-class WrappedServer:
+class WrappedServer(Block[ServerConnection]):
     """What `wrap_server` returns, to be entered with `async with`."""
+
+    _maker = "wrap_server"
 
     def __init__(self, stream: ByteStream, accepting: Accepting) -> None:
         self._stream = stream
         self._accepting = accepting
-        self._background: Background | None = None
-        self._connection: ServerConnection | None = None
 
-    async def __aenter__(self) -> ServerConnection:
-        if self._background is not None:
-            raise RuntimeError("the object that wrap_server() returns is for one connection only")
-        self._background = Background()
+    async def _open(self, background: Background) -> ServerConnection:
         reactor = new_reactor()
         transport = ByteStreamTransport(reactor, self._stream)
         try:
-            await self._background.start(reactor)
-            await self._background.start(transport)
-            self._connection = await shake_hands(transport, self._accepting, anyio.CancelScope())
+            await background.start(reactor)
+            await background.start(transport)
+            return await shake_hands(transport, self._accepting, anyio.CancelScope())
         except BaseException:
             transport.abort()
-            await self._background.aclose()
             raise
-        return self._connection
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._connection is not None
-        assert self._background is not None
-        try:
-            await end_connection(self._connection, exc)
-        finally:
-            await self._background.aclose()
 
 
 async def shake_hands(

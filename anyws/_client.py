@@ -11,8 +11,7 @@ import os
 import ssl as stdlib_ssl
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from socket import socket as Socket
-from types import TracebackType
-from typing import Any, Protocol, Unpack
+from typing import Any, Unpack
 
 import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
@@ -31,7 +30,7 @@ from ._io.reactors import new_reactor
 from ._io.socket_transport import SocketTransport
 from ._io.tls import TLSTransport
 from ._io.transport import Reactor, Transport
-from ._lifetime import Background, end_connection
+from ._lifetime import Background, Block, TaskGroupLike
 from ._options import (
     DEFAULT_USER_AGENT,
     OPEN_TIMEOUT,
@@ -50,13 +49,6 @@ class ClientConnection(Connection):
     _is_client = True
 
 
-class TaskGroupLike(Protocol):
-    """A task group of anyio, or a nursery of trio."""
-
-    async def start(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        """Start a task and wait for it to say that it has started."""
-
-
 def connect(
     uri: str,
     *,
@@ -68,7 +60,7 @@ def connect(
     ssl: stdlib_ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     path: str | bytes | os.PathLike[str] | None = None,
-    stream: ByteStream | None = None,
+    stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None = None,
     local_host: str | None = None,
     happy_eyeballs_delay: float = 0.25,
     open_timeout: float | None = OPEN_TIMEOUT,
@@ -83,7 +75,8 @@ def connect(
 
     Args:
         uri: `ws://` or `wss://`. International names and paths are encoded.
-        task_group: a task group of anyio or a nursery of trio, for the form without `async with`.
+        task_group: a task group of anyio or a nursery of trio. Needed for the form without
+            `async with`; that form uses it too, instead of one of its own.
         headers: more fields for the request. Host may be replaced; the other fields of the
             handshake may not be given.
         origin: the value of Origin, where a server wants one.
@@ -92,12 +85,13 @@ def connect(
         ssl: for `wss`; None is the default context, which verifies.
         server_hostname: the name in the server's certificate, if it is not the URI's host.
         path: of a Unix socket to connect to; the URI still names Host and path.
-        stream: a connected byte stream to use; it is closed with the connection.
+        stream: a connected byte stream to use, or an async function that gives one; it is closed
+            with the connection.
         local_host: an address of this machine to connect from.
         happy_eyeballs_delay: seconds between attempts on a host's addresses.
         open_timeout: seconds for everything until the connection is open; None for no limit.
         options: see `ConnectionOptions`: `close_timeout`, `ping_interval`, `ping_timeout`,
-            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `logger`.
+            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `send_timeout`, `logger`.
 
     Raises:
         InvalidURI: the URI is not one of WebSocket.
@@ -118,7 +112,9 @@ def connect(
     check_seconds("open_timeout", open_timeout, optional=True)
     check_seconds("happy_eyeballs_delay", happy_eyeballs_delay)
 
-    async def dial() -> Socket:
+    async def dial() -> Socket | ByteStream:
+        if stream is not None:
+            return await stream() if callable(stream) else stream
         if path is not None:
             return await dial_unix(path)
         return await dial_tcp(
@@ -130,7 +126,8 @@ def connect(
 
     return Connecting(
         target,
-        dial if stream is None else stream,
+        dial,
+        over_stream=stream is not None,
         task_group=task_group,
         headers=headers,
         origin=origin,
@@ -175,14 +172,17 @@ def wrap_client(
     return connecting
 
 
-class Connecting:
+class Connecting(Block[ClientConnection]):
     """What `connect` returns: to be entered with `async with`, or awaited with a task group."""
+
+    _maker = "connect"
 
     def __init__(
         self,
         uri: URI,
-        source: ByteStream | Callable[[], Awaitable[Socket]],
+        dial: Callable[[], Awaitable[Socket | ByteStream]],
         *,
+        over_stream: bool,
         task_group: TaskGroup | TaskGroupLike | None,
         headers: HeadersLike,
         origin: str | None,
@@ -194,7 +194,8 @@ class Connecting:
         options: ConnectionOptions,
     ) -> None:
         self._uri = uri
-        self._source = source
+        self._dial = dial
+        self._over_stream = over_stream
         self._task_group = task_group
         self._subprotocols = subprotocols
         self._ssl = ssl
@@ -211,8 +212,6 @@ class Connecting:
             subprotocols=subprotocols,
         )
         self._step = ""
-        self._background: Background | None = None
-        self._connection: ClientConnection | None = None
 
     def __await__(self) -> Generator[Any, Any, ClientConnection]:
         return self._start().__await__()
@@ -233,43 +232,16 @@ class Connecting:
             task_status.started(connection)
             await connection.wait_closed()
 
-    async def __aenter__(self) -> ClientConnection:
-        if self._background is not None:
-            raise RuntimeError("the object that connect() returns is for one connection only")
-        self._background = Background()
-        try:
-            self._connection = await self._open()
-        except BaseException:
-            await self._background.aclose()
-            raise
-        return self._connection
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._connection is not None
-        assert self._background is not None
-        try:
-            await end_connection(self._connection, exc)
-        finally:
-            await self._background.aclose()
-
-    async def _open(self) -> ClientConnection:
-        assert self._background is not None
+    async def _open(self, background: Background) -> ClientConnection:
         reactor = new_reactor()
-        await self._background.start(reactor)
+        await background.start(reactor)
+        if self._over_stream:
+            await background.prepare()
         transport: Transport | None = None
-        if not callable(self._source):
-            transport = ByteStreamTransport(reactor, self._source)
-            await self._background.start(transport)
         # The task group is open by now, if there is one: it outlives this scope.
         with anyio.move_on_after(self._open_timeout):
             try:
-                if transport is None:
-                    transport = await self._dial(reactor)
+                transport = await self._new_transport(reactor, background)
                 if self._ssl is not None:
                     transport = await self._start_tls(transport)
                 return await self._shake_hands(transport)
@@ -283,10 +255,14 @@ class Connecting:
             f"open_timeout is {self._open_timeout} s"
         )
 
-    async def _dial(self, reactor: Reactor) -> Transport:
+    async def _new_transport(self, reactor: Reactor, background: Background) -> Transport:
         self._step = "connecting to"
-        assert callable(self._source)
-        return SocketTransport(reactor, await self._source())
+        source = await self._dial()
+        if isinstance(source, Socket):
+            return SocketTransport(reactor, source)
+        transport = ByteStreamTransport(reactor, source)
+        await background.start(transport)
+        return transport
 
     async def _start_tls(self, transport: Transport) -> Transport:
         self._step = "the TLS handshake with"
@@ -334,7 +310,13 @@ async def _receive_response(puller: PullReceiver, http: ClientHandshake) -> Resp
             raise InvalidHandshake(
                 f"the connection broke before the server answered: {exc}"
             ) from exc
-        response = http.receive_data(data)
+        try:
+            response = http.receive_data(data)
+        except InvalidHandshake as exc:
+            if data:
+                raise
+            # It may have been restarted, for all we know; `reconnect` tries again for this cause.
+            raise exc from EOFError("the server ended the byte stream")
         if response is not None:
             return response
 

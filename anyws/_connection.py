@@ -21,6 +21,7 @@ from typing import Any
 import anyio
 from anyio.abc import ObjectStream, SocketAttribute
 
+from ._close_scope import CloseScope, Incoming
 from ._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig
 from ._core.frames import CloseCode, check_close
 from ._core.headers import Request, Response
@@ -40,6 +41,7 @@ from ._io.transport import Timer, Transport, Waiter
 from ._keepalive import Keepalive
 from ._options import ConnectionOptions
 from ._payload import WHOLE, BytesLike, Data, to_payload
+from ._stats import ConnectionStats
 from ._streams import FragmentedMessage, ReceiveStream, SendStream
 
 __all__ = ["Connection", "State"]
@@ -52,6 +54,9 @@ _VIOLATION_GRACE = 1.0
 
 # 1 s for a client to close its side after both Close frames and our end of the bytes.
 _LAST_SIDE = 1.0
+
+# 10 ms for our Close frame to leave, which most transports have sent by then.
+_ANSWER_ON_ITS_WAY = 0.01
 
 # 16 Pings of keepalive are remembered, for a peer that lives and sends no Pongs.
 _MAX_UNANSWERED_PINGS = 16
@@ -116,7 +121,10 @@ class Connection(ObjectStream[str | bytes]):
         self._unread_bytes = 0  # received while the inbox was not empty
         self._max_buffer = options.max_buffer
         self._paused = False
+        self._paused_at = 0.0
+        self._paused_s = 0.0
         self._receiving = False
+        self._incoming: Incoming = "keep"
         self._discarding = False  # only control frames count any more
         self._skipping = False  # the rest of a message whose stream was left early
         self._arrival = self._reactor.new_waiter()
@@ -127,7 +135,9 @@ class Connection(ObjectStream[str | bytes]):
         self._turns: deque[Waiter] = deque()
         self._room: list[Waiter] = []
         self._fragmenting: object | None = None  # the task that sends a fragmented message
+        self._send_timer: Timer | None = None
         self._owed_pong: bytes | None = None
+        self._owes_ping = False
         transport.set_low_water(options.write_limit)
 
         # Pings
@@ -143,6 +153,7 @@ class Connection(ObjectStream[str | bytes]):
         self._close_timer: Timer | None = None
         self._close_deadline = 0.0
         self._end_waiters: list[Waiter] = []
+        self._close_scopes: tuple[CloseScope, ...] = ()
 
         self._keepalive.start()
 
@@ -173,6 +184,12 @@ class Connection(ObjectStream[str | bytes]):
     def latency(self) -> float:
         """The last round trip of a Ping, in seconds; 0 before the first one came back."""
         return self._latency
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """Figures of the connection so far."""
+        paused = self._reactor.clock() - self._paused_at if self._paused else 0.0
+        return ConnectionStats(receive_paused_s=self._paused_s + paused)
 
     @property
     def close_code(self) -> int | None:
@@ -286,9 +303,7 @@ class Connection(ObjectStream[str | bytes]):
 
     async def _wait_for_message(self) -> None:
         """Wait until there is something in the inbox, or let other tasks run."""
-        if self._receiving:
-            raise ConcurrencyError("another task is receiving from this connection already")
-        self._receiving = True
+        self._begin_receiving()
         try:
             if self._inbox:
                 await self._take_turns()
@@ -296,6 +311,16 @@ class Connection(ObjectStream[str | bytes]):
                 await self._wait_for_arrival()
         finally:
             self._receiving = False
+
+    def _begin_receiving(self) -> None:
+        if self._incoming != "keep":
+            raise ConcurrencyError(
+                f"cancel_on_close(incoming={self._incoming!r}) is in force on this connection: "
+                "its messages are not kept"
+            )
+        if self._receiving:
+            raise ConcurrencyError("another task is receiving from this connection already")
+        self._receiving = True
 
     def _take_message(self) -> str | bytes:
         self._calls += 1
@@ -354,20 +379,24 @@ class Connection(ObjectStream[str | bytes]):
     def _pause(self) -> None:
         if not self._paused:
             self._paused = True
+            self._paused_at = self._reactor.clock()
             self._transport.pause_reading()
 
     def _resume(self) -> None:
         if self._paused:
-            self._paused = False
+            self._end_pause()
             self._transport.resume_reading()
-            # Until now it was this side that did not listen.
-            self._keepalive.heard = True
+            self._keepalive.excuse()
+
+    def _end_pause(self) -> None:
+        self._paused = False
+        self._paused_s += self._reactor.clock() - self._paused_at
 
     # Receiving: called by the transport
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the transport. Not for applications."""
-        self._keepalive.heard = True
+        self._keepalive.heard_at = self._reactor.clock()
         inbox = self._inbox
         for event in self._protocol.receive_data(data):
             if type(event) is bytes or type(event) is str:
@@ -375,6 +404,9 @@ class Connection(ObjectStream[str | bytes]):
             else:
                 self._handle(event)
         if inbox:
+            if self._incoming != "keep":
+                self._drop_inbox()
+                return
             self._unread_bytes += len(data)
             if (
                 self._unread_bytes >= self._max_buffer or len(inbox) >= _MAX_UNREAD_MESSAGES
@@ -383,12 +415,14 @@ class Connection(ObjectStream[str | bytes]):
             self._arrival.wake_now()
         elif (
             self._options.max_size is None
-            and not self._receiving
             and self._protocol.unfinished_bytes >= self._max_buffer
             and not self._discarding
         ):
             # A message without bounds grows only while somebody waits for it.
-            self._pause()
+            if self._incoming != "keep":
+                self._drop_unfinished()
+            elif not self._receiving:
+                self._pause()
 
     def _handle(self, event: Event) -> None:
         """Act on what the peer sent."""
@@ -409,11 +443,14 @@ class Connection(ObjectStream[str | bytes]):
             # The application may still ask for it as a stream: as long as nobody waits for a
             # whole message, it waits, and so does the peer.
             self._verdict = _Verdict(event.code, event.reason, final=False)
-            self._pause()
-            self._arrival.wake()
+            if self._incoming == "keep":
+                self._pause()
+                self._arrival.wake()
+            else:
+                self._apply_verdict()
         else:
             self._verdict = _Verdict(event.code, event.reason, final=True)
-            if self._inbox and self._state is State.OPEN:
+            if self._inbox and self._incoming == "keep" and self._state is State.OPEN:
                 self._pause()
                 self._verdict.timer = self._reactor.call_later(
                     _VIOLATION_GRACE, self._apply_verdict
@@ -427,7 +464,7 @@ class Connection(ObjectStream[str | bytes]):
             self._blame(EOFError("the peer ended the byte stream without a Close frame"))
         if self._received_close is not None and self._transport.unsent:
             # The peer has said all it had to say, and may still be reading.
-            self._finish_soon()
+            self._finish_within(_ANSWER_ON_ITS_WAY)
         else:
             self._transport.abort()
 
@@ -442,14 +479,18 @@ class Connection(ObjectStream[str | bytes]):
         self._drop_verdict()
         self._state = State.CLOSED
         self._keepalive.stop()
-        if self._close_timer is not None:
-            self._close_timer.cancel()
+        for timer in (self._close_timer, self._send_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._paused:
+            self._end_pause()
         self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())
         self._arrival.wake()
         for waiter in (*self._turns, *self._room, *self._end_waiters):
             waiter.wake()
         for ping in self._pings.values():
             ping.wake()
+        self._end_close_scopes()
 
     # Sending
 
@@ -543,9 +584,11 @@ class Connection(ObjectStream[str | bytes]):
                     and self._transport.unsent < self._write_limit
                 ):
                     return
+                self._expect_room()
                 await waiter.wait()
         finally:
             self._turns.remove(waiter)
+            self._expect_room_no_more()
             self._next_turn()
 
     def _hold_turn(self) -> None:
@@ -576,17 +619,58 @@ class Connection(ObjectStream[str | bytes]):
                 self._transport.flush()
                 if self._transport.unsent < self._write_limit:
                     return
+                self._expect_room()
                 await waiter.wait()
                 if self._state is not State.OPEN:
                     raise await self._no_longer_open()
         finally:
             self._room.remove(waiter)
+            self._expect_room_no_more()
+
+    def _expect_room(self) -> None:
+        """Give the peer `send_timeout` to read, if a task waits for that."""
+        seconds = self._options.send_timeout
+        if (
+            seconds is not None
+            and self._send_timer is None
+            and self._transport.unsent >= self._write_limit
+        ):
+            self._send_timer = self._reactor.call_later(seconds, self._on_send_timeout)
+
+    def _expect_room_no_more(self) -> None:
+        """Stop the time of `send_timeout` if no task waits: whoever comes next has all of it."""
+        if self._send_timer is not None and not (self._turns or self._room):
+            self._send_timer.cancel()
+            self._send_timer = None
+
+    def _on_send_timeout(self) -> None:
+        self._send_timer = None
+        if self._state is State.OPEN and (self._turns or self._room):
+            cause = TimeoutError(
+                f"the peer does not read: {self._transport.unsent} bytes are unsent and a send has "
+                f"waited for room, send_timeout is {self._options.send_timeout} s"
+            )
+            self._fail(CloseCode.INTERNAL_ERROR, "send timeout: the peer does not read", cause)
+            # The Close frame is behind what the peer does not read.
+            self._abort()
+
+    def _has_room(self) -> bool:
+        if self._transport.unsent >= self._write_limit:
+            # What is only held back for a common write is not in the way.
+            self._transport.flush()
+        return self._transport.unsent < self._write_limit
 
     def drained(self) -> None:
         """Take note that there is room to write again. Called by the transport."""
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
         if self._owed_pong is not None:
             data, self._owed_pong = self._owed_pong, None
             self._answer_ping(data)
+        if self._owes_ping and self._state is State.OPEN:
+            self._owes_ping = False
+            self._send_keepalive_ping()
         for waiter in self._room:
             waiter.wake()
         self._next_turn()
@@ -642,12 +726,15 @@ class Connection(ObjectStream[str | bytes]):
         self._transport.write(self._protocol.send_pong(to_payload(data, None)[0]))
 
     def _send_keepalive_ping(self) -> None:
-        """Send a Ping that nobody waits for, unless the write buffer is full."""
+        """Send a Ping that nobody waits for; if the write buffer is full, as soon as it is not."""
         unanswered = [payload for payload, ping in self._pings.items() if not ping.awaited]
         if len(unanswered) >= _MAX_UNANSWERED_PINGS:
             del self._pings[unanswered[0]]
-        if self._transport.unsent < self._write_limit:
+        if self._has_room():
             self._write_ping(self._unused_ping(), None)
+        else:
+            # A peer that reads, if slowly, has to get its chance to answer.
+            self._owes_ping = True
 
     def _unused_ping(self) -> bytes:
         while (payload := os.urandom(4)) in self._pings:
@@ -663,10 +750,7 @@ class Connection(ObjectStream[str | bytes]):
     def _answer_ping(self, data: bytes) -> None:
         if self._protocol.writing is Flow.CLOSED:
             return
-        if self._transport.unsent >= self._write_limit:
-            # What is only held back for a common write is not in the way.
-            self._transport.flush()
-        if self._transport.unsent < self._write_limit:
+        if self._has_room():
             self._transport.write(self._protocol.send_pong(data))
         else:
             # §5.5.3: of several Pings, only the latest needs an answer. So a flood of them from a
@@ -674,9 +758,9 @@ class Connection(ObjectStream[str | bytes]):
             self._owed_pong = data
 
     def _take_pong(self, data: bytes) -> None:
+        now = self._keepalive.pong_at = self._reactor.clock()
         if data not in self._pings:
             return
-        now = self._reactor.clock()
         self._latency = now - self._pings[data].sent_at
         # A Pong answers the Pings before it too: the peer may have skipped those.
         payloads = list(self._pings)
@@ -747,6 +831,68 @@ class Connection(ObjectStream[str | bytes]):
         finally:
             self._end_waiters.remove(waiter)
 
+    def cancel_on_close(self, *, incoming: Incoming = "keep") -> CloseScope:
+        """Cancel a block when the connection ends, for handlers that do not receive.
+
+        Use it as `with ws.cancel_on_close() as scope: ...`. The block is cancelled as soon as the
+        peer's Close frame comes, or the connection fails or breaks; where this side closes, once
+        the connection is closed. The cancellation does not leave the block. `scope.closed` is how
+        the connection ended, or None if the block ended by itself.
+
+        Args:
+            incoming: what to do with messages that arrive, or have arrived: "keep" them to be
+                received, within `max_buffer`, after which nothing more is read, a Close frame
+                neither; "discard" them; or "refuse" them, which fails the connection with 1008.
+
+        Raises:
+            ValueError: `incoming` is something else.
+        """
+        if incoming not in ("keep", "discard", "refuse"):
+            raise ValueError(f"incoming is {incoming!r}, expected 'keep', 'discard' or 'refuse'")
+        return CloseScope(self, incoming)
+
+    def _add_close_scope(self, scope: CloseScope, incoming: Incoming) -> None:
+        if incoming != "keep":
+            self._begin_receiving()
+            self._incoming = incoming
+        self._close_scopes += (scope,)
+        if incoming != "keep":
+            self._drop_inbox()
+        ended = self._initiator == "remote" or self._cause is not None
+        if ended or self._state is State.CLOSED:
+            scope._connection_ended()
+
+    def _remove_close_scope(self, scope: CloseScope, incoming: Incoming) -> None:
+        self._close_scopes = tuple(other for other in self._close_scopes if other is not scope)
+        if incoming != "keep":
+            self._incoming = "keep"
+            self._receiving = False
+
+    def _end_close_scopes(self) -> None:
+        for scope in self._close_scopes:
+            scope._connection_ended()
+
+    def _drop_inbox(self) -> None:
+        """Drop the messages that nobody is to receive; where they are refused, say so."""
+        dropped = bool(self._inbox)
+        self._inbox.clear()
+        if self._verdict is not None:
+            self._apply_verdict()
+        elif dropped and self._incoming == "refuse" and self._state is State.OPEN:
+            reason = "no messages are expected here"
+            self._fail(CloseCode.POLICY_VIOLATION, reason, RemoteProtocolError(reason))
+        self._caught_up()
+
+    def _drop_unfinished(self) -> None:
+        """Drop what has come of a message that nobody is to receive, and what comes of it."""
+        if self._incoming == "refuse":
+            self._inbox.append(b"")
+            self._drop_inbox()
+            return
+        for event in self._protocol.read_as_stream():
+            self._handle(event)
+        self._drop_message()
+
     def _begin_close(self, code: int, reason: str) -> None:
         """Send a Close frame, and read on only to see the peer's."""
         if self._state is State.OPEN:
@@ -780,6 +926,7 @@ class Connection(ObjectStream[str | bytes]):
         if self._sent_close is None:
             # An empty Close is answered by an empty one.
             self._write_close(close.code, close.reason, initiator="remote")
+            self._end_close_scopes()
         self._finish_handshake()
 
     def _finish_handshake(self) -> None:
@@ -793,7 +940,7 @@ class Connection(ObjectStream[str | bytes]):
         self._transport.write_eof()
         if self._received_close is not None:
             # All has been said, and some peers never close their side of the transport.
-            self._finish_soon()
+            self._finish_within(_LAST_SIDE)
 
     def _leave_open_state(self) -> None:
         """Start the deadline of the closing handshake, and let go whoever wanted to send."""
@@ -804,14 +951,14 @@ class Connection(ObjectStream[str | bytes]):
         for waiter in (*self._turns, *self._room):
             waiter.wake()
 
-    def _finish_soon(self) -> None:
-        """Close the transport in a moment, unless it ends before; later if bytes are unsent."""
+    def _finish_within(self, seconds: float) -> None:
+        """Close the transport then, unless it ends before; later if bytes are unsent."""
         left = self._close_deadline - self._reactor.clock()
-        self._set_close_timer(min(_LAST_SIDE, left), self._finish_if_sent)
+        self._set_close_timer(min(seconds, left), self._finish_if_sent)
 
     def _finish_if_sent(self) -> None:
         if self._transport.unsent and self._reactor.clock() < self._close_deadline:
-            self._finish_soon()
+            self._finish_within(_LAST_SIDE)
         else:
             self._transport.abort()
 
@@ -833,6 +980,7 @@ class Connection(ObjectStream[str | bytes]):
         if self._state is State.CLOSING:
             self._discard()
             self._finish_handshake()
+        self._end_close_scopes()
 
     def _abort(self) -> None:
         """Close the transport at once."""

@@ -26,10 +26,24 @@ class Keepalive:
     because its own application does not receive, the peer is not blamed.
 
     Attributes:
-        heard: set by the connection whenever bytes arrive.
+        heard_at: when bytes last arrived, set by the connection; 0 if none did since the last Ping
+            was due.
+        pong_at: when the last Pong arrived, set by the connection; 0 if none did.
     """
 
-    __slots__ = ("_connection", "_deadline", "_due", "_interval", "_timeout", "_timer", "heard")
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_due",
+        "_heard_before",
+        "_interval",
+        "_pinged_at",
+        "_timeout",
+        "_timer",
+        "_warned",
+        "heard_at",
+        "pong_at",
+    )
 
     def __init__(
         self, connection: Connection, interval: float | None, timeout: float | None
@@ -39,13 +53,19 @@ class Keepalive:
         self._timeout = timeout
         self._timer: Timer | None = None
         self._due = 0.0  # when the next Ping is
-        self._deadline = inf  # when the silence since a Ping has lasted too long
-        self.heard = False
+        self._pinged_at = 0.0  # when the Ping was due that the deadline belongs to
+        self._deadline = inf  # when the silence since then has lasted too long
+        self._heard_before = 0.0  # when bytes last arrived before that
+        self._warned = False
+        self.heard_at = 0.0
+        self.pong_at = 0.0
 
     def start(self) -> None:
         """Start the schedule, if there is one."""
         if self._interval is not None:
-            self._due = self._connection._reactor.clock() + self._interval
+            # The opening handshake was a sign of life too.
+            self.heard_at = self._connection._reactor.clock()
+            self._due = self.heard_at + self._interval
             self._set_timer(self._interval)
 
     def stop(self) -> None:
@@ -53,31 +73,59 @@ class Keepalive:
         if self._timer is not None:
             self._timer.cancel()
 
+    def excuse(self) -> None:
+        """Blame nobody for the silence so far: it was this side that did not listen."""
+        self._deadline = inf
+
     def _set_timer(self, seconds: float) -> None:
         self._timer = self._connection._reactor.call_later(seconds, self._on_timer)
 
     def _on_timer(self) -> None:
         connection = self._connection
         now = connection._reactor.clock()
-        if self.heard or connection._paused:
+        if self.heard_at:
             self._deadline = inf
         elif now >= self._deadline:
-            self._give_up()
-            return
+            if not connection._paused:
+                self._give_up(now)
+                return
+            self._deadline = inf
+            self._warn(now)
         if now >= self._due:
             assert self._interval is not None
             self._due = now + self._interval
-            self.heard = False
             if self._timeout is not None and self._deadline == inf:
+                self._pinged_at = now
                 self._deadline = now + self._timeout
+            self._heard_before = self.heard_at or self._heard_before
+            self.heard_at = 0.0
             connection._send_keepalive_ping()
         self._set_timer(min(self._due, self._deadline) - now)
 
-    def _give_up(self) -> None:
+    def _give_up(self, now: float) -> None:
         connection = self._connection
+        unsent = connection._transport.unsent
+        side = "the peer does not read" if unsent else "the peer is silent"
+        last_pong = f"{now - self.pong_at:.1f} s ago" if self.pong_at else "never"
         cause = TimeoutError(
-            f"nothing was received from the peer in the {self._timeout} s after a Ping was due"
+            f"{side}: a Ping was due {now - self._pinged_at:.1f} s ago and ping_timeout is "
+            f"{self._timeout} s; last byte received {now - self._heard_before:.1f} s ago, last "
+            f"Pong {last_pong}, {unsent} bytes unsent; local {connection.local_address}, remote "
+            f"{connection.remote_address}"
         )
-        connection._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout", cause)
+        connection._fail(CloseCode.INTERNAL_ERROR, f"keepalive ping timeout: {side}", cause)
         # Nobody is there to do the closing handshake with.
         connection._transport.abort()
+
+    def _warn(self, now: float) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        connection = self._connection
+        connection._logger.warning(
+            "the application is not receiving from the connection with %s: %d messages wait, and "
+            "nothing has been read for %.1f s; the peer's Pongs cannot be seen",
+            connection.remote_address,
+            len(connection._inbox),
+            now - connection._paused_at,
+        )

@@ -7,7 +7,10 @@ the same object.
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,7 +19,7 @@ from ._connection import Connection, State
 from ._core.frames import CloseCode
 from ._errors import ConnectionClosed
 
-__all__ = ["CANCELLED_GRACE", "Background", "end_connection"]
+__all__ = ["CANCELLED_GRACE", "Background", "Block", "TaskGroupLike", "end_connection"]
 
 #: 1 s at most for the closing handshake when the block is left because it was cancelled.
 CANCELLED_GRACE = 1.0
@@ -26,6 +29,16 @@ _OTHER_TASK = (
     "this block was entered in one task and left in another, as fixtures of pytest-asyncio are; "
     "use a fixture of anyio's pytest plugin or of pytest-trio, which stay in one task"
 )
+
+
+class TaskGroupLike(Protocol):
+    """A task group of anyio, or a nursery of trio."""
+
+    async def start(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Start a task and wait for it to say that it has started."""
+
+    def start_soon(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Start a task."""
 
 
 class NeedsTask(Protocol):
@@ -40,28 +53,44 @@ class NeedsTask(Protocol):
 
 
 class Background:
-    """A task group that is opened when something needs it.
+    """A task group that is opened when something needs it, or a part of somebody else's.
 
     What runs in it goes on when the surroundings are cancelled, until `aclose`: closing a
     connection takes a reactor that works.
+
+    Args:
+        lent: a task group to use; then none is opened, and this one stays open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lent: TaskGroup | TaskGroupLike | None = None) -> None:
+        self._lent = lent
         self._tasks: TaskGroup | None = None
         self._scopes: list[anyio.CancelScope] = []
+        self._ends: list[anyio.Event] = []
         self._opener = 0  # the task that opened the group, and has to close it
 
     async def start(self, thing: NeedsTask) -> None:
         """Run `thing` in the background, if it needs to be."""
         if thing.needs_task:
-            scope = anyio.CancelScope(shield=True)
+            await self.prepare()
+            scope, end = anyio.CancelScope(shield=True), anyio.Event()
+            tasks = self._lent or self._tasks
+            assert tasks is not None
+            tasks.start_soon(self._run, thing, scope, end)
             self._scopes.append(scope)
-            tasks = await self.open()
-            tasks.start_soon(self._run, thing, scope)
+            self._ends.append(end)
 
-    async def _run(self, thing: NeedsTask, scope: anyio.CancelScope) -> None:
-        with scope:
-            await thing.run()
+    async def _run(self, thing: NeedsTask, scope: anyio.CancelScope, end: anyio.Event) -> None:
+        try:
+            with scope:
+                await thing.run()
+        finally:
+            end.set()
+
+    async def prepare(self) -> None:
+        """See to it that `start` opens nothing: it may be called inside any scope from then on."""
+        if self._lent is None:
+            await self.open()
 
     async def open(self) -> TaskGroup:
         """Return the task group, which is opened if it is not open.
@@ -78,17 +107,20 @@ class Background:
     async def aclose(self) -> None:
         """Cancel what runs and wait for it, even if the caller is cancelled.
 
-        Its tasks only have to notice, so this is short.
+        Its tasks only have to notice, so this is short. A group that was lent stays open.
 
         Raises:
             BaseException: what a task in the group has raised, by itself if it is but one.
             RuntimeError: another task opened the group; on asyncio its tasks have ended even so.
         """
-        if self._tasks is None:
-            return
-        tasks, self._tasks = self._tasks, None
         for scope in self._scopes:
             scope.cancel()
+        if self._tasks is None:
+            with anyio.CancelScope(shield=True):
+                for end in self._ends:
+                    await end.wait()
+            return
+        tasks, self._tasks = self._tasks, None
         tasks.cancel_scope.shield = True
         tasks.cancel_scope.cancel()
         problem: BaseException | None = None
@@ -102,6 +134,48 @@ class Background:
             raise RuntimeError(_OTHER_TASK) from exc
         if problem is not None:
             raise problem  # out here, so that the group does not become its context
+
+
+AnyConnection = TypeVar("AnyConnection", bound=Connection)
+
+
+class Block(ABC, Generic[AnyConnection]):
+    """An `async with` that opens a connection, and closes it when the block is left."""
+
+    _maker: str  # the function that makes these, for errors
+    _task_group: TaskGroup | TaskGroupLike | None = None  # for background work, if one is given
+    _background: Background | None = None
+    _connection: AnyConnection | None = None
+
+    @abstractmethod
+    async def _open(self, background: Background) -> AnyConnection:
+        """Open the connection. If that fails, what was opened is closed, but for `background`."""
+
+    async def __aenter__(self) -> AnyConnection:
+        if self._background is not None:
+            raise RuntimeError(
+                f"the object that {self._maker}() returns is for one connection only"
+            )
+        self._background = Background(self._task_group)
+        try:
+            self._connection = await self._open(self._background)
+        except BaseException:
+            await self._background.aclose()
+            raise
+        return self._connection
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._connection is not None
+        assert self._background is not None
+        try:
+            await end_connection(self._connection, exc)
+        finally:
+            await self._background.aclose()
 
 
 async def end_connection(connection: Connection, exc: BaseException | None) -> None:

@@ -47,6 +47,8 @@ class ConnectionOptions:
     max_buffer: int = 1 << 20
     #: 64 KiB that the kernel has not taken, then `send` has to wait.
     write_limit: int = 1 << 16
+    #: None: keepalive finds out a peer that does not read, and how long a send may take depends.
+    send_timeout: float | None = None
     logger: LoggerLike = logging.getLogger("anyws")  # noqa: RUF009  # one for all, on purpose
 
     def __post_init__(self) -> None:
@@ -57,6 +59,7 @@ class ConnectionOptions:
         _check_count("max_fragments", self.max_fragments, optional=True)
         _check_count("max_buffer", self.max_buffer)
         _check_count("write_limit", self.write_limit)
+        check_seconds("send_timeout", self.send_timeout, optional=True, positive=True)
         if self.max_size is not None and self.max_buffer < self.max_size:
             # One whole message must always fit, or it could never be received.
             object.__setattr__(self, "max_buffer", self.max_size)
@@ -72,6 +75,7 @@ class ConnectionKeywords(TypedDict, total=False):
     max_fragments: int | None
     max_buffer: int
     write_limit: int
+    send_timeout: float | None
     logger: LoggerLike | None
 
 

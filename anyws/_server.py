@@ -7,9 +7,13 @@ of `_accept.py`, what is said on it that of `_connection.py`.
 from __future__ import annotations
 
 import os
+import random
 import ssl as stdlib_ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from socket import AF_INET6
 from socket import socket as Socket
 from types import TracebackType
@@ -20,19 +24,14 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from ._accept import LINGER, Accepting, ServerConnection, shake_hands
 from ._core.frames import check_close
-from ._core.handshake import (
-    check_subprotocols,
-)
-from ._errors import ConnectionClosed, InvalidHandshake
+from ._core.handshake import check_subprotocols
+from ._errors import InvalidHandshake
+from ._handlers import Handler, call_handler
 from ._io.listen import Listener, listen_tcp, listen_unix
 from ._io.reactors import new_reactor
 from ._io.socket_transport import SocketTransport
 from ._io.transport import Reactor, Transport
-from ._lifetime import (
-    CANCELLED_GRACE,
-    Background,
-    end_connection,
-)
+from ._lifetime import CANCELLED_GRACE, Background, TaskGroupLike
 from ._options import (
     DEFAULT_USER_AGENT,
     OPEN_TIMEOUT,
@@ -49,8 +48,6 @@ SHUTDOWN_TIMEOUT = 10.0
 #: 100: what asyncio has, and more than most kernels need.
 BACKLOG = 100
 
-Handler = Callable[[ServerConnection], Awaitable[object]]
-
 
 def serve(
     handler: Handler,
@@ -65,7 +62,9 @@ def serve(
     ssl: stdlib_ssl.SSLContext | None = None,
     subprotocols: Sequence[str] = (),
     server_header: str | None = DEFAULT_USER_AGENT,
+    cancel_on_close: bool = False,
     on_handler_error: Literal["log", "raise"] = "log",
+    handler_task_group: TaskGroup | TaskGroupLike | None = None,
     open_timeout: float | None = OPEN_TIMEOUT,
     shutdown_timeout: float = SHUTDOWN_TIMEOUT,
     task_status: TaskStatus[Server] | None = None,
@@ -95,11 +94,16 @@ def serve(
         subprotocols: those that are supported, in order of preference. A client that offers none
             of them is served without one.
         server_header: the value of Server; None sends none.
+        cancel_on_close: cancel a handler when its connection ends; see
+            `Connection.cancel_on_close`.
         on_handler_error: "raise" lets a handler's exception end the server, for tests.
+        handler_task_group: where handlers run, a task group of anyio or a nursery of trio; None is
+            one of the server's own. The server waits for them as ever when it stops, so the group
+            has to outlive it. With `on_handler_error="raise"`, handlers' errors end this group.
         open_timeout: seconds for TLS and opening handshake together; None for no limit.
         shutdown_timeout: seconds that handlers have to end when the block is left.
         options: see `ConnectionOptions`: `close_timeout`, `ping_interval`, `ping_timeout`,
-            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `logger`.
+            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `send_timeout`, `logger`.
 
     Raises:
         OSError: an address cannot be bound.
@@ -135,14 +139,25 @@ def serve(
         ssl,
         connection_options(options),
     )
-    return Serving(
+    handling = Handling(
         handler,
-        listen,
-        accepting,
         raises=on_handler_error == "raise",
+        cancel_on_close=cancel_on_close,
+        task_group=handler_task_group,
         shutdown_timeout=shutdown_timeout,
-        task_status=task_status,
     )
+    return Serving(listen, accepting, handling, task_status)
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """How handlers run, and how they end."""
+
+    handler: Handler
+    raises: bool
+    cancel_on_close: bool
+    task_group: TaskGroup | TaskGroupLike | None
+    shutdown_timeout: float
 
 
 class Server:
@@ -150,22 +165,17 @@ class Server:
 
     def __init__(
         self,
-        handler: Handler,
         sockets: Sequence[Socket],
         reactor: Reactor,
         tasks: TaskGroup,
         accepting: Accepting,
-        *,
-        raises: bool,
-        shutdown_timeout: float,
+        handling: Handling,
     ) -> None:
-        self._handler = handler
         self._reactor = reactor
         self._tasks = tasks
         self._accepting = accepting
+        self._handling = handling
         self._logger = accepting.connection.logger
-        self._raises = raises
-        self._shutdown_timeout = shutdown_timeout
         self._handler_error: Exception | None = None
         self._stopping = False
         self._ended = anyio.Event()
@@ -243,7 +253,7 @@ class Server:
         Cancelling: the server accepts no more; its connections go on closing.
         Concurrency: any number of tasks; the first one's code counts.
         """
-        grace = self._shutdown_timeout if grace is None else grace
+        grace = self._handling.shutdown_timeout if grace is None else grace
         check_seconds("grace", grace)
         check_close(code, reason)
         for connection in self.connections:
@@ -261,6 +271,39 @@ class Server:
                 scope.cancel()
             await self._wait_for_handlers()
         self._ended.set()
+
+    async def drain(self, over: float = 0, *, code: int = 1001, reason: str = "") -> None:
+        """Stop accepting, and leave the connections open, or close them one by one.
+
+        Refuses handshakes with 503. Open connections go on, for a deploy that waits for their
+        handlers: `wait_closed` tells when the last one has ended. Or, with `over`, each is closed
+        at a random moment within so many seconds, so that the clients do not come back all at
+        once; this returns when they are closed, then.
+
+        Args:
+            over: seconds; 0 leaves connections open.
+            code: the close code for the peers.
+            reason: at most 123 bytes of UTF-8.
+
+        Raises:
+            LocalProtocolError: `code` or `reason` is out of range; nothing was done.
+            ValueError: `over` is negative.
+
+        Cancelling: the server accepts no more; connections not closed yet stay open.
+        Concurrency: any number of tasks; the earliest moment of each connection counts.
+        """
+        check_seconds("over", over)
+        check_close(code, reason)
+        self._stop_accepting()
+        if not over:
+            return
+        now = anyio.current_time()
+        moments = [(now + random.uniform(0, over), each) for each in self._connections]
+        for moment, connection in sorted(moments, key=itemgetter(0)):
+            await anyio.sleep_until(moment)
+            connection._begin_close(code, reason)
+        for _, connection in moments:
+            await connection.wait_closed()
 
     async def aclose(self) -> None:
         """Do as `shutdown()`. Cancelling: handlers are cancelled at once."""
@@ -284,6 +327,7 @@ class Server:
         self._start_accepted()
         for scope in self._handshakes:
             scope.cancel()
+        self._notice_end()
 
     def _cancel_all(self) -> None:
         self._stop_accepting()
@@ -299,6 +343,8 @@ class Server:
         if not (self._handlers or self._handshakes):
             self._last_one_gone.set()
             self._last_one_gone = anyio.Event()
+            if self._stopping:
+                self._ended.set()
 
     def _report_exhaustion(self, exc: OSError) -> None:
         self._logger.error("cannot accept connections for lack of resources: %s", exc)
@@ -323,62 +369,83 @@ class Server:
             self._handshakes.add(scope)
             self._tasks.start_soon(self._serve_transport, self._accepted.popleft(), scope)
 
-    async def _serve_transport(self, transport: Transport, scope: anyio.CancelScope) -> None:
+    async def _serve_transport(self, transport: Transport, handshake: anyio.CancelScope) -> None:
+        scope = anyio.CancelScope()
         try:
-            connection = await self._open(transport, scope)
-            if connection is not None:
-                await self._run_handler(connection)
-        finally:
-            transport.abort()
-
-    async def _open(
-        self, transport: Transport, scope: anyio.CancelScope
-    ) -> ServerConnection | None:
-        """Do the opening handshake; None if it failed, the peer has been told then."""
-        try:
-            return await shake_hands(transport, self._accepting, scope)
-        except (InvalidHandshake, OSError) as exc:
-            self._logger.debug("opening handshake failed: %s", exc)
-            return None
-        finally:
-            self._handshakes.discard(scope)
-            self._notice_end()
-
-    async def _run_handler(self, connection: ServerConnection) -> None:
-        with anyio.CancelScope() as scope:
+            connection = await shake_hands(transport, self._accepting, handshake)
             self._handlers.add(scope)
             self._connections.add(connection)
-            try:
-                await self._call_handler(connection)
-            finally:
-                self._connections.discard(connection)
-                self._handlers.discard(scope)
-                self._notice_end()
+        except (InvalidHandshake, OSError) as exc:
+            self._logger.debug("opening handshake failed: %s", exc)
+            transport.abort()
+            return
+        except BaseException:
+            transport.abort()
+            raise
+        finally:
+            self._handshakes.discard(handshake)
+            self._notice_end()
+        await self._start_handler(connection, scope)
 
-    async def _call_handler(self, connection: ServerConnection) -> None:
-        """Run the handler, and end the connection as it ended."""
-        error: Exception | None = None
-        interruption: BaseException | None = None
+    async def _start_handler(self, connection: ServerConnection, scope: anyio.CancelScope) -> None:
+        """Run the handler here, or let the user's task group run it."""
+        handler, log = self._handling.handler, partial(self._log_error, connection)
+        if self._handling.task_group is None:
+            report = self._end_with if self._handling.raises else log
+            await self._run_handler(handler, connection, scope, report)
+            return
+        run = self._run_and_raise if self._handling.raises else self._run_handler
         try:
-            await self._handler(connection)
-        except BaseException as exc:
-            error, interruption = _sort_out(exc)
-        if error is not None:
-            self._take_error(connection, error)
-        await end_connection(connection, interruption or error)
-        if interruption is not None:
-            raise interruption
+            self._handling.task_group.start_soon(run, handler, connection, scope, log)
+        except RuntimeError as exc:
+            problem = exc
 
-    def _take_error(self, connection: ServerConnection, error: Exception) -> None:
-        if self._raises:
-            self._handler_error = self._handler_error or error
-            self._tasks.cancel_scope.cancel()
-        else:
-            self._logger.error(
-                "the handler of the connection with %s raised",
-                connection.remote_address,
-                exc_info=error,
-            )
+            async def fail(_: ServerConnection) -> None:
+                raise RuntimeError("handler_task_group takes no more tasks") from problem
+
+            await self._run_handler(fail, connection, scope, log)
+
+    async def _run_handler(
+        self,
+        handler: Handler,
+        connection: ServerConnection,
+        scope: anyio.CancelScope,
+        report: Callable[[Exception], None],
+    ) -> None:
+        try:
+            with scope:
+                await call_handler(
+                    handler, connection, report, cancel_on_close=self._handling.cancel_on_close
+                )
+        finally:
+            self._connections.discard(connection)
+            self._handlers.discard(scope)
+            self._notice_end()
+
+    async def _run_and_raise(
+        self,
+        handler: Handler,
+        connection: ServerConnection,
+        scope: anyio.CancelScope,
+        log: Callable[[Exception], None],
+    ) -> None:
+        """Run a handler in the user's task group, which takes its error instead of the log."""
+        errors: list[Exception] = []
+        await self._run_handler(handler, connection, scope, errors.append)
+        if errors:
+            raise errors[0]
+
+    def _log_error(self, connection: ServerConnection, error: Exception) -> None:
+        self._logger.error(
+            "the handler of the connection with %s raised",
+            connection.remote_address,
+            exc_info=error,
+        )
+
+    def _end_with(self, error: Exception) -> None:
+        """End the server by the error of a handler."""
+        self._handler_error = self._handler_error or error
+        self._tasks.cancel_scope.cancel()
 
 
 class Serving(Coroutine[Any, Any, None]):
@@ -386,19 +453,14 @@ class Serving(Coroutine[Any, Any, None]):
 
     def __init__(
         self,
-        handler: Handler,
         listen: Callable[[], Awaitable[list[Socket]]],
         accepting: Accepting,
-        *,
-        raises: bool,
-        shutdown_timeout: float,
+        handling: Handling,
         task_status: TaskStatus[Server] | None,
     ) -> None:
-        self._handler = handler
         self._listen = listen
         self._accepting = accepting
-        self._raises = raises
-        self._shutdown_timeout = shutdown_timeout
+        self._handling = handling
         self._task_status = task_status
         self._background: Background | None = None
         self._server: Server | None = None
@@ -412,15 +474,8 @@ class Serving(Coroutine[Any, Any, None]):
             reactor = new_reactor()
             tasks = await self._background.open()
             await self._background.start(reactor)
-            self._server = Server(
-                self._handler,
-                await self._listen(),
-                reactor,
-                tasks,
-                self._accepting,
-                raises=self._raises,
-                shutdown_timeout=self._shutdown_timeout,
-            )
+            sockets = await self._listen()
+            self._server = Server(sockets, reactor, tasks, self._accepting, self._handling)
         except BaseException:
             await self._background.aclose()
             raise
@@ -496,27 +551,3 @@ class Serving(Coroutine[Any, Any, None]):
         if self._coroutine is None:
             self._coroutine = self._run()
         return self._coroutine
-
-
-def _sort_out(exc: BaseException) -> tuple[Exception | None, BaseException | None]:
-    """Split what came out of a handler: an error to report, an interruption to pass on.
-
-    The mere end of a connection is neither. Out of a group, an interruption (a cancellation,
-    Ctrl+C) is taken by itself; the errors stay in theirs.
-    """
-    if isinstance(exc, ConnectionClosed):
-        return None, None
-    if not isinstance(exc, BaseExceptionGroup):
-        return (exc, None) if isinstance(exc, Exception) else (None, exc)
-    if exc.subgroup(ConnectionClosed) is not None:
-        rest = exc.split(ConnectionClosed)[1]
-        return (None, None) if rest is None else _sort_out(rest)
-    errors, others = exc.split(Exception)
-    if others is None:
-        return errors, None
-    # Ctrl+C before a cancellation, which a task group may have raised on account of it.
-    others = others.split(anyio.get_cancelled_exc_class())[1] or others
-    interruption: BaseException = others
-    while isinstance(interruption, BaseExceptionGroup):
-        interruption = interruption.exceptions[0]
-    return errors, interruption

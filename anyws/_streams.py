@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ._core.events import Fragment
 from ._core.frames import CloseCode
 from ._errors import (
-    ConcurrencyError,
     ConnectionClosedError,
     LocalProtocolError,
     RemoteProtocolError,
@@ -48,9 +47,7 @@ class ReceiveStream:
         Cancelling: the message, if it has begun, is dropped, and the next one comes next.
         """
         connection = self._connection
-        if connection._receiving:
-            raise ConcurrencyError("another task is receiving from this connection already")
-        connection._receiving = True
+        connection._begin_receiving()
         try:
             if not connection._inbox:
                 if connection._verdict is not None and not connection._verdict.final:

@@ -72,8 +72,12 @@ class TLSTransport(Transport):
                 self._object.do_handshake()
             except (ssl.SSLWantReadError, ssl.SSLEOFError):
                 self._push_outgoing()
-                if self._failure is not None:
+                if isinstance(self._failure, OSError):
                     raise self._failure from None
+                if self._failure is not None:
+                    raise ConnectionResetError(
+                        f"the byte stream broke: {self._failure!r}"
+                    ) from self._failure
                 await self._waiter.wait()
             except ssl.SSLError:
                 self._push_outgoing()  # an alert tells the peer why

@@ -1,0 +1,209 @@
+"""`Server.drain`: connections are left, or closed one by one; the server ends with the last."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+import pytest
+import trio
+from anyio.lowlevel import checkpoint
+from trio.testing import MockClock
+
+from anyws import (
+    ConnectionClosedOK,
+    LocalProtocolError,
+    Server,
+    ServerConnection,
+    connect,
+    serve,
+)
+from anyws.testing import close_frame
+
+from .raw import LIMIT, raw_client
+from .scripted import settle
+from .serving import check_alive, connections, echo, wait
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_draining_leaves_connections_and_accepts_no_more() -> None:
+    """R-A9c"""
+    with anyio.fail_after(LIMIT):
+        async with serve(echo, "127.0.0.1") as server, connect(server.uri) as ws:
+            await connections(server, 1)
+            await server.drain()
+            with pytest.raises(ConnectionRefusedError):
+                await connect(server.uri).__aenter__()
+            await ws.send("still here")
+            assert await ws.receive() == "still here"
+            assert len(server.connections) == 1
+
+
+async def test_the_server_has_ended_when_its_last_handler_has() -> None:
+    """R-A9c: a deploy waits for that."""
+    ended = []
+
+    async def wait_for_the_end(server: Server) -> None:
+        await server.wait_closed()
+        ended.append(True)
+
+    with anyio.fail_after(LIMIT):
+        async with (
+            serve(echo, "127.0.0.1") as server,
+            anyio.create_task_group() as tasks,
+        ):
+            async with connect(server.uri):
+                await connections(server, 1)
+                tasks.start_soon(wait_for_the_end, server)
+                await server.drain()
+                await settle()
+                assert not ended
+            while not ended:
+                await checkpoint()
+            assert not server.connections
+
+
+async def test_a_server_without_connections_has_ended_at_once() -> None:
+    with anyio.fail_after(LIMIT):
+        async with serve(echo, "127.0.0.1") as server:
+            await server.drain()
+            await server.wait_closed()
+
+
+async def test_a_started_server_that_is_drained_ends_its_task() -> None:
+    with anyio.fail_after(LIMIT):
+        async with anyio.create_task_group() as tasks:
+            server = await tasks.start(serve, echo, "127.0.0.1")
+            async with connect(server.uri) as ws:
+                await connections(server, 1)
+                await server.drain()
+                await ws.send("hello")
+                assert await ws.receive() == "hello"
+
+
+async def test_a_handshake_that_waits_is_answered_with_503() -> None:
+    """R-A9c"""
+    with anyio.fail_after(LIMIT):
+        async with serve(echo, "127.0.0.1") as server, raw_client(server.port) as peer:
+            await peer.send(b"GET / HTTP/1.1\r\n")
+            while not server._handshakes:
+                await checkpoint()
+            await server.drain()
+            assert (await peer.read_response()).status == 503
+
+
+async def test_a_drained_server_can_be_shut_down() -> None:
+    with anyio.fail_after(LIMIT):
+        async with serve(wait, "127.0.0.1") as server, connect(server.uri) as ws:
+            await connections(server, 1)
+            await server.drain()
+            await server.shutdown(code=1012)
+            await ws.wait_closed()
+            assert ws.close_code == 1012
+
+
+async def test_connections_are_closed_within_the_time_given() -> None:
+    """R-A9c: with the code that is given; it returns when they are closed."""
+    with anyio.fail_after(LIMIT):
+        async with serve(wait, "127.0.0.1") as server, anyio.create_task_group() as tasks:
+            codes: list[tuple[int | None, str | None]] = []
+
+            async def visit() -> None:
+                async with connect(server.uri) as ws:
+                    await ws.wait_closed()
+                    codes.append((ws.close_code, ws.close_reason))
+
+            for _ in range(10):
+                tasks.start_soon(visit)
+            await connections(server, 10)
+            held = server.connections
+            await server.drain(over=0.05, code=1012, reason="moving")
+            assert {each.state.value for each in held} == {"closed"}
+        assert codes == [(1012, "moving")] * 10
+
+
+def test_connections_are_closed_at_moments_spread_over_the_time() -> None:
+    """R-A9c: the clients do not come back as one herd."""
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery, serve(wait, "127.0.0.1") as server:
+            for _ in range(10):
+                nursery.start_soon(visit, server.uri)
+            await connections(server, 10)
+            held = server.connections
+            random.seed(7)
+            moments = sorted(random.uniform(0, 60) for _ in range(10))
+            random.seed(7)
+            nursery.start_soon(server.drain, 60)
+            await settle()
+            for n, moment in enumerate(moments):
+                # A clock that is moved by hand: just up to the moment, and then past it.
+                clock.jump(moment - 0.001 - trio.current_time())
+                await settle()
+                assert sum(each.state.value == "open" for each in held) == 10 - n
+                clock.jump(0.002)
+                while sum(each.state.value == "open" for each in held) > 9 - n:
+                    await trio.lowlevel.checkpoint()
+
+    async def visit(uri: str) -> None:
+        async with connect(uri, ping_interval=None) as ws:
+            with pytest.raises(ConnectionClosedOK):
+                await ws.receive()
+
+    clock = MockClock()
+    trio.run(main, clock=clock)
+
+
+async def test_cancelling_leaves_what_is_not_closed_yet() -> None:
+    with anyio.fail_after(LIMIT):
+        async with serve(echo, "127.0.0.1") as server, connect(server.uri) as ws:
+            await connections(server, 1)
+            with anyio.move_on_after(0.01) as scope:
+                random.seed(0)  # 0.84: so that the moment is some 80 s away
+                await server.drain(over=100)
+            assert scope.cancelled_caught
+            await ws.send("still here")
+            assert await ws.receive() == "still here"
+            with pytest.raises(ConnectionRefusedError):
+                await connect(server.uri).__aenter__()
+
+
+async def test_a_peer_that_does_not_answer_is_given_close_timeout() -> None:
+    with anyio.fail_after(LIMIT):
+        async with (
+            serve(wait, "127.0.0.1", close_timeout=0.05) as server,
+            raw_client(server.port) as peer,
+        ):
+            await peer.upgrade()
+            await connections(server, 1)
+            (held,) = server.connections
+            await server.drain(over=0.01)
+            assert held.state.value == "closed"
+            await peer.expect(close_frame(1001))
+
+
+async def test_arguments_out_of_range_do_nothing() -> None:
+    async with serve(echo, "127.0.0.1") as server:
+        with pytest.raises(ValueError, match="over is -1, expected at least 0 seconds"):
+            await server.drain(-1)
+        with pytest.raises(LocalProtocolError):
+            await server.drain(code=1005)
+        await check_alive(server)
+
+
+async def test_a_connection_that_ends_by_itself_is_not_waited_for() -> None:
+    leave = anyio.Event()
+
+    async def stay(ws: ServerConnection) -> None:
+        await leave.wait()
+
+    with anyio.fail_after(LIMIT):
+        async with (
+            serve(stay, "127.0.0.1") as server,
+            connect(server.uri),
+            anyio.create_task_group() as tasks,
+        ):
+            await connections(server, 1)
+            leave.set()
+            tasks.start_soon(server.drain, 0.01)
