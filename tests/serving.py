@@ -9,9 +9,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from anyws import Server, ServerConnection, connect
+from anyws.testing import TEXT, Frame
 
 from .raw import LIMIT
-from .scripted import TEXT, Frame
 
 __all__ = ["HELLO", "check_alive", "connections", "echo", "errors", "levels", "wait"]
 

@@ -29,11 +29,11 @@ from anyws import (
     serve,
     wrap_server,
 )
+from anyws.testing import TEXT, UPGRADE, Frame, RawPeer, close_frame, memory_pair
 
-from .raw import LIMIT, UPGRADE, RawPeer, raw_client
-from .scripted import TEXT, Frame, close_frame, settle
+from .raw import LIMIT, raw_client
+from .scripted import settle
 from .serving import HELLO, check_alive, connections, echo, errors, levels, wait
-from .support import memory_pair
 
 pytestmark = pytest.mark.anyio
 
@@ -106,7 +106,7 @@ async def test_frames_behind_the_request_are_not_lost(at_once: bool) -> None:
             await peer.send(UPGRADE)
             await peer.send(HELLO)
             await peer.read_head()
-        assert await peer.read_frame() == HELLO
+        await peer.expect(HELLO)
 
 
 async def test_a_request_may_come_byte_by_byte() -> None:
@@ -278,7 +278,7 @@ async def test_a_frame_that_will_not_do_is_answered_and_the_server_lives(
     async with serve(echo, "127.0.0.1") as server:
         async with raw_client(server.port) as peer:
             await peer.upgrade(then=frames)
-            assert await peer.read_close() == code
+            assert (await peer.receive_close())[0] == code
         await check_alive(server)
     assert errors(caplog) == []
 
@@ -390,7 +390,7 @@ async def test_a_peer_may_skip_the_goodbye_of_tls(
         await peer.upgrade()
         if polite:
             await peer.send(close_frame(1000))
-            assert await peer.read_close() == 1000
+            await peer.expect(close_frame(1000))
         assert isinstance(peer.stream, TLSStream)
         await peer.stream.transport_stream.aclose()
     assert ends == [(ConnectionClosedOK, 1000) if polite else (ConnectionClosedError, 1006)]
@@ -408,8 +408,7 @@ async def test_a_byte_stream_may_be_served() -> None:
         head = await peer.upgrade("Sec-WebSocket-Protocol: soap", then=(HELLO,))
         assert head.headers["sec-websocket-protocol"] == "soap"
         assert head.headers["server"] == "mine"
-        assert await peer.answer_close() == 1000
-        await theirs.aclose()
+        assert await peer.answer_close() == (1000, "")
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(visit)

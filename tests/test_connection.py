@@ -21,21 +21,9 @@ from anyws import (
     LocalProtocolError,
     State,
 )
+from anyws.testing import BINARY, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
-from .scripted import (
-    BINARY,
-    MEMORY,
-    PING,
-    PONG,
-    TEXT,
-    Carrier,
-    Frame,
-    Role,
-    ScriptedPeer,
-    both_roles,
-    close_frame,
-    settle,
-)
+from .scripted import MEMORY, Carrier, Role, both_roles, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -99,12 +87,12 @@ async def test_address_of_a_wrapped_stream_that_is_closed_can_be_asked_for(role:
             ours: ByteStream = await anyio.connect_tcp("127.0.0.1", port)
             await taken.wait()
             if role == "client":
-                peer = ScriptedPeer(accepted[0], "server")
+                peer = RawPeer(accepted[0], is_client=False)
                 wrapped: AbstractAsyncContextManager[anyws.Connection] = anyws.wrap_client(
                     ours, "ws://localhost/"
                 )
             else:
-                peer = ScriptedPeer(accepted[0], "client")
+                peer = RawPeer(accepted[0], is_client=True)
                 wrapped = anyws.wrap_server(ours)
             tasks.start_soon(peer.shake_hands)
             async with wrapped as ws:

@@ -22,26 +22,21 @@ from anyws import (
     State,
     WebSocketError,
 )
-
-from .scripted import (
+from anyws.testing import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    MEMORY,
     PING,
     PONG,
     TEXT,
-    TIMELESS,
-    Carrier,
     Frame,
-    Role,
-    ScriptedPeer,
-    both_roles,
+    MemoryStream,
+    RawPeer,
     close_frame,
-    settle,
-    virtual_time,
 )
-from .support import MemoryStream, SocketStream
+
+from .scripted import MEMORY, TIMELESS, Carrier, Role, both_roles, settle, virtual_time
+from .support import SocketStream
 
 pytestmark = pytest.mark.anyio
 
@@ -140,6 +135,18 @@ async def test_peer_that_ends_its_side_behind_its_close_gets_what_was_queued(rol
         await settle()
         assert await peer.receive() == Frame(BINARY, bytes(10_000))
         assert await peer.receive() == close_frame(1000)
+
+
+@virtual_time
+async def test_answer_that_leaves_a_turn_later_holds_nothing_up() -> None:
+    """The peer's Close frame and the end of its bytes come together; a byte stream sends later."""
+    async with TIMELESS.scripted("client") as (ws, peer):
+        start = anyio.current_time()
+        await peer.send(close_frame(1002))
+        await peer.stream.send_eof()
+        await ws.wait_closed()
+        assert anyio.current_time() - start < 0.1
+        assert await peer.receive_close() == (1002, "")
 
 
 @virtual_time
@@ -353,33 +360,33 @@ async def test_cancelled_aclose_ends_at_once(role: Role, carrier: Carrier) -> No
 # One deadline
 
 
-async def do_nothing(ws: Connection, peer: ScriptedPeer) -> None:
+async def do_nothing(ws: Connection, peer: RawPeer) -> None:
     """The peer is silent."""
 
 
-async def fill_send_buffer(ws: Connection, peer: ScriptedPeer) -> None:
+async def fill_send_buffer(ws: Connection, peer: RawPeer) -> None:
     """The peer does not read."""
     await ws.send(bytes(1 << 20))
 
 
-async def leave_messages_unread(ws: Connection, peer: ScriptedPeer) -> None:
+async def leave_messages_unread(ws: Connection, peer: RawPeer) -> None:
     """More has come than the inbox holds, and the peer goes on sending."""
     with anyio.move_on_after(1):
         while True:
             await peer.send(*[Frame(BINARY, bytes(1000))] * 100)
 
 
-async def begin_message(ws: Connection, peer: ScriptedPeer) -> None:
+async def begin_message(ws: Connection, peer: RawPeer) -> None:
     """A fragmented message is under way."""
     await ws.send_stream().write(b"begun")
 
 
-async def receive_half(ws: Connection, peer: ScriptedPeer) -> None:
+async def receive_half(ws: Connection, peer: RawPeer) -> None:
     """A message of the peer's is under way."""
     await peer.send(Frame(BINARY, b"begun", fin=False), Frame(PING))
 
 
-async def meet_large_message(ws: Connection, peer: ScriptedPeer) -> None:
+async def meet_large_message(ws: Connection, peer: RawPeer) -> None:
     """A message above the limit waits."""
     await peer.stream.send(peer.encode(Frame(BINARY, bytes(2 << 20)))[:1000])
     await settle()
@@ -403,7 +410,7 @@ situations = pytest.mark.parametrize(
 @pytest.mark.parametrize("how", ["close", "aclose", "send_eof"])
 @virtual_time
 async def test_closing_takes_no_longer_than_close_timeout(
-    role: Role, prepare: Callable[[Connection, ScriptedPeer], Awaitable[None]], how: str
+    role: Role, prepare: Callable[[Connection, RawPeer], Awaitable[None]], how: str
 ) -> None:
     """R-A4a."""
     async with TIMELESS.scripted(role, capacity=50_000, close_timeout=7) as (ws, peer):
@@ -501,42 +508,42 @@ async def test_close_with_10000_unread_messages_is_clean_and_quick(
 # What is said about it
 
 
-Fault = Callable[[Connection, ScriptedPeer], Awaitable[object]]
+Fault = Callable[[Connection, RawPeer], Awaitable[object]]
 
 
-async def close_locally(ws: Connection, peer: ScriptedPeer) -> None:
+async def close_locally(ws: Connection, peer: RawPeer) -> None:
     """This side closes, the peer answers."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(peer.answer_close)
         await ws.close(1000, "done")
 
 
-async def close_locally_with_error(ws: Connection, peer: ScriptedPeer) -> None:
+async def close_locally_with_error(ws: Connection, peer: RawPeer) -> None:
     """This side closes with an error."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(peer.answer_close)
         await ws.close(4000)
 
 
-async def close_remotely(ws: Connection, peer: ScriptedPeer) -> None:
+async def close_remotely(ws: Connection, peer: RawPeer) -> None:
     """The peer closes."""
     await peer.send(close_frame(1001, "bye"))
     await peer.answer_close()
 
 
-async def close_remotely_with_error(ws: Connection, peer: ScriptedPeer) -> None:
+async def close_remotely_with_error(ws: Connection, peer: RawPeer) -> None:
     """The peer closes with an error."""
     await peer.send(close_frame(1011, "oops"))
     await peer.answer_close()
 
 
-async def close_remotely_without_code(ws: Connection, peer: ScriptedPeer) -> None:
+async def close_remotely_without_code(ws: Connection, peer: RawPeer) -> None:
     """The peer closes with an empty Close frame."""
     await peer.send(close_frame())
     await peer.answer_close()
 
 
-async def close_otherwise(ws: Connection, peer: ScriptedPeer) -> None:
+async def close_otherwise(ws: Connection, peer: RawPeer) -> None:
     """This side closes normally, the peer answers with an error of its own."""
     await ws.send_eof()
     await peer.receive_close()
@@ -544,25 +551,25 @@ async def close_otherwise(ws: Connection, peer: ScriptedPeer) -> None:
     await peer.drop()
 
 
-async def drop(ws: Connection, peer: ScriptedPeer) -> None:
+async def drop(ws: Connection, peer: RawPeer) -> None:
     """The byte stream ends."""
     await peer.drop()
 
 
-async def drop_inside_a_frame(ws: Connection, peer: ScriptedPeer) -> None:
+async def drop_inside_a_frame(ws: Connection, peer: RawPeer) -> None:
     """The byte stream ends inside a frame."""
     await peer.stream.send(peer.encode(Frame(TEXT, bytes(100)))[:50])
     await peer.drop()
 
 
-async def drop_unanswered(ws: Connection, peer: ScriptedPeer) -> None:
+async def drop_unanswered(ws: Connection, peer: RawPeer) -> None:
     """The byte stream ends after our Close frame."""
     await ws.send_eof()
     await peer.receive_close()
     await peer.drop()
 
 
-async def reset(ws: Connection, peer: ScriptedPeer) -> None:
+async def reset(ws: Connection, peer: RawPeer) -> None:
     """The byte stream breaks."""
     stream: ByteStream = peer.stream
     if isinstance(stream, TLSStream):
@@ -572,30 +579,30 @@ async def reset(ws: Connection, peer: ScriptedPeer) -> None:
     stream.reset()
 
 
-async def reset_while_sending(ws: Connection, peer: ScriptedPeer) -> None:
+async def reset_while_sending(ws: Connection, peer: RawPeer) -> None:
     """The byte stream breaks under a full buffer."""
     await ws.send(bytes(8 << 20))
     await reset(ws, peer)
 
 
-async def violate(ws: Connection, peer: ScriptedPeer) -> None:
+async def violate(ws: Connection, peer: RawPeer) -> None:
     """The peer breaks the protocol."""
     await peer.send(Frame(3))
     await peer.answer_close()
 
 
-async def violate_and_leave(ws: Connection, peer: ScriptedPeer) -> None:
+async def violate_and_leave(ws: Connection, peer: RawPeer) -> None:
     """The peer breaks the protocol and is gone."""
     await peer.send(Frame(3))
     await peer.drop()
 
 
-async def abort(ws: Connection, peer: ScriptedPeer) -> None:
+async def abort(ws: Connection, peer: RawPeer) -> None:
     """This side is cancelled while it closes."""
     await anyio.aclose_forcefully(ws)
 
 
-async def abandon_message(ws: Connection, peer: ScriptedPeer) -> None:
+async def abandon_message(ws: Connection, peer: RawPeer) -> None:
     """This side abandons a message."""
     with pytest.raises(TypeError):
         await ws.send(["x", b"y"])
@@ -772,3 +779,26 @@ async def test_close_frame_is_the_last(carrier: Carrier) -> None:
         await peer.send(Frame(PING), close_frame(1000))
         frames = await peer.receive_rest()
         assert [frame.opcode for frame in frames] == [CLOSE]
+
+
+@both_roles
+async def test_the_end_is_seen_without_receiving(role: Role, carrier: Carrier) -> None:
+    """R-A10b: `wait_closed` is enough; what came before can still be received."""
+    async with carrier.scripted(role) as (ws, peer), anyio.create_task_group() as tasks:
+        waited: list[str] = []
+
+        async def wait() -> None:
+            await ws.wait_closed()
+            waited.append(ws.state.value)
+
+        for _ in range(3):
+            tasks.start_soon(wait)
+        await peer.send(Frame(TEXT, b"1"), Frame(TEXT, b"2"), close_frame(4000, "enough"))
+        assert await peer.receive_close() == (4000, "enough")
+        await peer.drop()
+        await ws.wait_closed()
+        assert (ws.close_code, ws.close_reason) == (4000, "enough")
+        assert [await ws.receive(), await ws.receive()] == ["1", "2"]
+        with pytest.raises(ConnectionClosedError):
+            await ws.receive()
+    assert waited == ["closed"] * 3

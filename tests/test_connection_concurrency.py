@@ -10,22 +10,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from anyws import Connection, ConnectionClosed
+from anyws.testing import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
-from .scripted import (
-    BINARY,
-    CLOSE,
-    MEMORY,
-    PING,
-    PONG,
-    TEXT,
-    Carrier,
-    Frame,
-    Role,
-    ScriptedPeer,
-    both_roles,
-    close_frame,
-    settle,
-)
+from .scripted import MEMORY, Carrier, Role, both_roles, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +29,7 @@ def message(task: int, number: int) -> bytes:
 class StrictPeer:
     """Collects the messages of each task, answers Pings, and sends some of its own."""
 
-    def __init__(self, peer: ScriptedPeer) -> None:
+    def __init__(self, peer: RawPeer) -> None:
         self._peer = peer
         self._parts: list[bytes] = []
         self.messages: dict[int, list[bytes]] = defaultdict(list)

@@ -20,25 +20,9 @@ from anyws import (
     RemoteProtocolError,
     State,
 )
+from anyws.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
-from .scripted import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    MEMORY,
-    PING,
-    PONG,
-    TEXT,
-    TIMELESS,
-    Carrier,
-    Frame,
-    Role,
-    ScriptedPeer,
-    both_roles,
-    close_frame,
-    settle,
-    virtual_time,
-)
+from .scripted import MEMORY, TIMELESS, Carrier, Role, both_roles, settle, virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +129,7 @@ async def test_cancelled_receive_loses_and_repeats_nothing(
     sent = 0
     done = False
 
-    async def send_numbers(peer: ScriptedPeer) -> None:
+    async def send_numbers(peer: RawPeer) -> None:
         nonlocal sent
         while not done:
             n = canceller.random.choice((1, 1, 1, 3, 40))

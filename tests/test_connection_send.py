@@ -23,24 +23,20 @@ from anyws import (
     State,
     wrap_client,
 )
-
-from .scripted import (
+from anyws.testing import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    MEMORY,
     PING,
     PONG,
     TEXT,
-    Carrier,
     Frame,
-    Role,
-    ScriptedPeer,
-    both_roles,
+    RawPeer,
     close_frame,
-    settle,
+    memory_pair,
 )
-from .support import memory_pair
+
+from .scripted import MEMORY, Carrier, Role, both_roles, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -82,7 +78,7 @@ async def fill(ws: Connection, size: int = 1 << 16) -> int:
     return sent
 
 
-async def receive_filling(peer: ScriptedPeer, n: int) -> None:
+async def receive_filling(peer: RawPeer, n: int) -> None:
     """Receive what `fill` sent."""
     for number in range(n):
         frame = await peer.receive()
@@ -316,7 +312,7 @@ async def test_send_after_the_end_raises_what_receive_raises() -> None:
 async def test_small_frames_sent_in_one_go_share_a_write() -> None:
     ours, theirs = memory_pair()
     async with anyio.create_task_group() as tasks:
-        peer = ScriptedPeer(theirs, "server")
+        peer = RawPeer(theirs, is_client=False)
         tasks.start_soon(peer.shake_hands)
         async with wrap_client(ours, "ws://localhost/") as ws:
             await peer.ready.wait()

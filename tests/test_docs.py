@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import anyws
+import anyws.testing
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
-_DOCUMENTED = re.compile(r"^\.\. auto\w+:: (\w+)$", re.MULTILINE)
+_DOCUMENTED = re.compile(r"^\.\. (?:auto\w+|data):: (\w+)$", re.MULTILINE)
+_CURRENT_MODULE = re.compile(r"^\.\. currentmodule:: ([\w.]+)$", re.MULTILINE)
 _IN_MATRIX = re.compile(r"``([\w/]+\.py)``")
 
 
 def test_every_public_name_is_in_the_reference() -> None:
     documented = {
-        name for page in DOCS.glob("*.rst") for name in _DOCUMENTED.findall(page.read_text())
+        f"{module}.{name}"
+        for page in DOCS.glob("*.rst")
+        for module, part in _modules(page.read_text())
+        for name in _DOCUMENTED.findall(part)
     }
-    assert documented == set(anyws.__all__)
+    assert documented == {
+        f"{module.__name__}.{name}" for module in (anyws, anyws.testing) for name in module.__all__
+    }
+
+
+def _modules(page: str) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a page, each with the module that its names are looked up in."""
+    _, *parts = _CURRENT_MODULE.split(page)
+    yield from zip(parts[::2], parts[1::2], strict=True)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What `import anyws` gives: every name, where it says it is from, and the tree of errors."""
+"""What `anyws` and `anyws.testing` give: every name, where it says it is from, the errors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import inspect
 import subprocess
 import sys
 from importlib import resources
+from types import ModuleType
 
 import anyio
 import pytest
 
 import anyws
+import anyws.testing
 
 # API.md's tree; each with its direct bases.
 ERRORS: dict[str, tuple[type, ...]] = {
@@ -30,7 +32,12 @@ ERRORS: dict[str, tuple[type, ...]] = {
     "ConcurrencyError": (anyws.WebSocketError, anyio.BusyResourceError),
 }
 
-each_name = pytest.mark.parametrize("name", anyws.__all__)
+MODULES = (anyws, anyws.testing)
+
+each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+each_name = pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module in MODULES for name in module.__all__]
+)
 
 
 def kind(name: str) -> int:
@@ -39,47 +46,53 @@ def kind(name: str) -> int:
 
 
 @each_name
-def test_public_name_can_be_imported(name: str) -> None:
-    assert getattr(anyws, name) is not None
+def test_public_name_can_be_imported(module: ModuleType, name: str) -> None:
+    assert getattr(module, name) is not None
 
 
 @each_name
-def test_public_name_does_not_begin_with_an_underscore(name: str) -> None:
+def test_public_name_does_not_begin_with_an_underscore(module: ModuleType, name: str) -> None:
     assert not name.startswith("_")
 
 
 @each_name
-def test_class_or_function_says_that_it_is_from_the_package_itself(name: str) -> None:
-    value = getattr(anyws, name)
+def test_class_or_function_says_that_it_is_from_the_module_itself(
+    module: ModuleType, name: str
+) -> None:
+    value = getattr(module, name)
     if inspect.isclass(value) or inspect.isfunction(value):
-        assert value.__module__ == "anyws"
+        assert value.__module__ == module.__name__
 
 
 @each_name
-def test_class_or_function_has_a_docstring(name: str) -> None:
-    value = getattr(anyws, name)
+def test_class_or_function_has_a_docstring(module: ModuleType, name: str) -> None:
+    value = getattr(module, name)
     if inspect.isclass(value) or inspect.isfunction(value):
         assert inspect.getdoc(value)
 
 
-def test_public_names_are_sorted_and_come_once() -> None:
-    assert list(anyws.__all__) == sorted(set(anyws.__all__), key=lambda name: (kind(name), name))
+@each_module
+def test_public_names_are_sorted_and_come_once(module: ModuleType) -> None:
+    names = module.__all__
+    assert list(names) == sorted(set(names), key=lambda name: (kind(name), name))
 
 
-def test_star_gives_what_all_lists() -> None:
+@each_module
+def test_star_gives_what_all_lists(module: ModuleType) -> None:
     names: dict[str, object] = {}
-    exec("from anyws import *", names)
-    assert names.keys() - {"__builtins__"} == set(anyws.__all__)
+    exec(f"from {module.__name__} import *", names)
+    assert names.keys() - {"__builtins__"} == set(module.__all__)
 
 
-def test_nothing_else_is_public() -> None:
+@each_module
+def test_nothing_else_is_public(module: ModuleType) -> None:
     public = {
         name
-        for name, value in vars(anyws).items()
+        for name, value in vars(module).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
     # `annotations` is the future import.
-    assert public - {"annotations"} == set(anyws.__all__)
+    assert public - {"annotations"} == set(module.__all__)
 
 
 def test_package_is_marked_as_typed() -> None:
@@ -95,9 +108,10 @@ def test_tree_of_errors_is_the_documented_one() -> None:
     assert errors == ERRORS
 
 
+@each_module
 @pytest.mark.parametrize("name", ["trio", "uvloop"])
-def test_import_loads_no_event_loop_that_is_optional(name: str) -> None:
-    program = f"import sys, anyws; print({name!r} in sys.modules)"
+def test_import_loads_no_event_loop_that_is_optional(module: ModuleType, name: str) -> None:
+    program = f"import sys, {module.__name__}; print({name!r} in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )

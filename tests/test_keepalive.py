@@ -11,20 +11,9 @@ import anyio
 import pytest
 
 from anyws import Connection, ConnectionClosedError, State
+from anyws.testing import BINARY, PING, PONG, TEXT, Frame, RawPeer
 
-from .scripted import (
-    BINARY,
-    PING,
-    PONG,
-    TEXT,
-    TIMELESS,
-    Carrier,
-    Frame,
-    Role,
-    ScriptedPeer,
-    both_roles,
-    virtual_time,
-)
+from .scripted import TIMELESS, Carrier, Role, both_roles, virtual_time
 
 
 async def wait_idly(ws: Connection) -> None:
@@ -71,12 +60,15 @@ async def test_peer_that_stalls_is_given_up_after_interval_and_timeout(
         with pytest.raises(ConnectionClosedError) as closed:
             await use(ws)
         assert anyio.current_time() - start == pytest.approx(interval + patience)
-        assert closed.value.sent == (1011, "keepalive ping timeout")
+        side = "is silent" if use in (wait_idly, Connection.ping) else "does not read"
+        assert closed.value.sent == (1011, f"keepalive ping timeout: the peer {side}")
         assert closed.value.received is None
         assert closed.value.initiator == "local"
-        assert isinstance(closed.value.__cause__, TimeoutError)
-        assert f"nothing was received from the peer in the {patience} s" in str(
-            closed.value.__cause__
+        cause = closed.value.__cause__
+        assert isinstance(cause, TimeoutError)
+        assert str(cause).startswith(
+            f"the peer {side}: a Ping was due {patience:.1f} s ago and ping_timeout is "
+            f"{patience} s; last byte received {interval + patience:.1f} s ago, last Pong never, "
         )
 
 
@@ -121,7 +113,7 @@ async def test_peer_that_answers_is_kept_on_every_loop(role: Role, carrier: Carr
 # Signs of life
 
 
-async def answer_pings(peer: ScriptedPeer, n: int) -> None:
+async def answer_pings(peer: RawPeer, n: int) -> None:
     """Answer so many Pings."""
     for _ in range(n):
         ping = await peer.receive()

@@ -29,9 +29,9 @@ from anyws import (
     wrap_server,
 )
 from anyws._accept import WrappedServer
+from anyws.testing import MemoryStream, RawPeer, memory_pair
 
-from .raw import RawPeer, closed_port
-from .support import MemoryStream, memory_pair
+from .raw import closed_port
 
 URI = "ws://localhost/"
 
@@ -59,15 +59,14 @@ def block_over(stream: MemoryStream, end: End) -> Block:
 
 
 @asynccontextmanager
-async def polite_peer(end: End) -> AsyncIterator[tuple[Block, list[int]]]:
+async def polite_peer(end: End) -> AsyncIterator[tuple[Block, list[int | None]]]:
     """Yield a block to enter, and a list to which the close code that the peer gets is added."""
     ours, theirs = memory_pair()
-    codes: list[int] = []
+    codes: list[int | None] = []
 
     async def answer() -> None:
         peer = await shake_hands(theirs, end)
-        codes.append(await peer.answer_close())
-        await theirs.aclose()
+        codes.append((await peer.answer_close())[0])
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(answer)

@@ -19,6 +19,7 @@ DEFAULTS = {
     "max_fragments": 1024,
     "max_buffer": 1024 * 1024,
     "write_limit": 64 * 1024,
+    "send_timeout": None,
     "logger": logging.getLogger("anyws"),
 }
 
@@ -48,6 +49,8 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ("max_fragments", None),
         ("max_buffer", 1 << 30),
         ("write_limit", 1),
+        ("send_timeout", 0.5),
+        ("send_timeout", None),
         ("logger", logging.LoggerAdapter(logging.getLogger("other"))),
     ],
 )
@@ -103,7 +106,7 @@ def test_a_value_out_of_range_is_a_value_error(name: str, value: float, message:
             "max_message_size",
             1,
             "unknown option 'max_message_size'; known are close_timeout, logger, max_buffer, "
-            "max_fragments, max_size, ping_interval, ping_timeout, write_limit",
+            "max_fragments, max_size, ping_interval, ping_timeout, send_timeout, write_limit",
         ),
     ],
 )

@@ -37,8 +37,9 @@ from anyws import (
     connect,
     serve,
 )
+from anyws.testing import UPGRADE, RawPeer, close_frame
 
-from .raw import LIMIT, UPGRADE, RawPeer, closed_port, raw_client
+from .raw import LIMIT, closed_port, raw_client
 from .scripted import settle
 from .serving import check_alive, connections, echo, errors, wait
 
@@ -791,7 +792,7 @@ async def test_a_request_that_comes_as_the_server_stops_is_answered(turns: int) 
             await checkpoint()
             head = await peer.read_response()
             if head.status == 101:
-                assert await peer.answer_close() == 1001
+                assert await peer.answer_close() == (1001, "")
             else:
                 assert head.status == 503
             await peer.stream.aclose()
@@ -862,8 +863,8 @@ def test_cancelling_the_server_takes_a_second_if_peers_are_silent(tmp_path: Path
                 assert (await peer.upgrade()).status == 101
                 scope.cancel()
             yielded.append(trio.current_time())
-            assert await peer.read_close() == 1001
-            assert await peer.read_rest() == b""
+            await peer.expect(close_frame(1001))
+            await peer.expect_end()
             yielded.append(trio.current_time())
 
     yielded: list[float] = []

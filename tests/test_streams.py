@@ -16,21 +16,9 @@ from anyws import (
     RemoteProtocolError,
     State,
 )
+from anyws.testing import BINARY, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
-from .scripted import (
-    BINARY,
-    CONTINUATION,
-    MEMORY,
-    PING,
-    PONG,
-    TEXT,
-    Frame,
-    Role,
-    ScriptedPeer,
-    both_roles,
-    close_frame,
-    settle,
-)
+from .scripted import MEMORY, Role, both_roles, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -159,7 +147,7 @@ async def test_large_message_passes_in_bounded_memory() -> None:
     size = 48 << 20
     chunk = bytes(1 << 16)
 
-    async def send(peer: ScriptedPeer) -> None:
+    async def send(peer: RawPeer) -> None:
         await peer.stream.send(b"\x82\x7f" + size.to_bytes(8, "big"))
         for _ in range(size // len(chunk)):
             await peer.stream.send(chunk)

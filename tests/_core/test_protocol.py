@@ -17,20 +17,18 @@ import pytest
 from anyws import CloseFrame, LocalProtocolError
 from anyws._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
 from anyws._core.protocol import TRANSITIONS, Flow, Protocol, Step
-
-from .wire import (
+from anyws.testing import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    MASK,
     PING,
     PONG,
     TEXT,
     Frame,
-    close,
-    encode,
-    masked,
+    close_frame,
 )
+
+from .wire import MASK, encode, masked
 
 both_sides = pytest.mark.parametrize("is_client", [False, True], ids=["server", "client"])
 
@@ -174,23 +172,23 @@ MESSAGES = (
     Case("§5.5.3 Pong", (Frame(PONG, b"data"),), (Pong(b"data"),)),
     Case(
         "§5.5.1 Close",
-        (close(1000, "käfer".encode()),),
+        (close_frame(1000, "käfer"),),
         (CloseReceived(CloseFrame(1000, "käfer")),),
     ),
     Case("§7.1.5 empty Close", (Frame(CLOSE),), (CloseReceived(CloseFrame(1005, "")),)),
     Case(
         "§5.5.1 longest Close",
-        (close(4999, b"a" * 123),),
+        (close_frame(4999, "a" * 123),),
         (CloseReceived(CloseFrame(4999, "a" * 123)),),
     ),
     Case(
         "§5.5.1 Close within a message",
-        (Frame(TEXT, b"a", fin=False), close(1001)),
+        (Frame(TEXT, b"a", fin=False), close_frame(1001)),
         (CloseReceived(CloseFrame(1001, "")),),
     ),
     Case(
         "§5.5.1 frames behind a Close",
-        (close(1000), Frame(TEXT, b"late"), Frame(0x3)),
+        (close_frame(1000), Frame(TEXT, b"late"), Frame(0x3)),
         (CloseReceived(CloseFrame(1000, "")),),
     ),
 )
@@ -288,11 +286,16 @@ VIOLATIONS = (
             f"§7.4 Close with {code}",
             1002,
             f"Close frame has the reserved code {code}",
-            close(code),
+            close_frame(code),
         )
         for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)
     ),
-    violates("§5.5.1 Close with bad text", 1007, "close reason is not UTF-8", close(1000, b"\xff")),
+    violates(
+        "§5.5.1 Close with bad text",
+        1007,
+        "close reason is not UTF-8",
+        Frame(CLOSE, b"\x03\xe8\xff"),
+    ),
     violates(
         "§8.1 bad text", 1007, NOT_UTF_8 + "invalid start byte", Frame(TEXT, b"Hello \xff world")
     ),
@@ -328,7 +331,7 @@ VIOLATIONS = (
     ),
     Case(
         "frames behind a violation",
-        (Frame(TEXT, b"\xff"), Frame(TEXT, b"late"), close(1000)),
+        (Frame(TEXT, b"\xff"), Frame(TEXT, b"late"), close_frame(1000)),
         (Violation(1007, NOT_UTF_8 + "invalid start byte"),),
     ),
 )
@@ -521,13 +524,13 @@ FRAME_OF_STEP = {
     Step.MIDDLE: Frame(CONTINUATION, b"a", fin=False),
     Step.LAST: Frame(CONTINUATION, b"a"),
     Step.CONTROL: Frame(PING),
-    Step.CLOSE: close(1000),
+    Step.CLOSE: close_frame(1000),
 }
 
 FRAMES_TO_FLOW: dict[Flow, tuple[Frame, ...]] = {
     Flow.OPEN: (),
     Flow.IN_MESSAGE: (Frame(TEXT, b"a", fin=False),),
-    Flow.CLOSED: (close(1000),),
+    Flow.CLOSED: (close_frame(1000),),
 }
 
 
@@ -729,7 +732,7 @@ def test_nothing_is_read_past_a_message_that_is_too_big(
     peer = Peer(is_client, max_size=100, max_fragments=3)
     events = peer.receive(*frames, size=size)
     assert [type(event) for event in events] == [TooBig]
-    assert peer.receive(Frame(PING), Frame(TEXT, b"next"), close(1000), size=size) == []
+    assert peer.receive(Frame(PING), Frame(TEXT, b"next"), close_frame(1000), size=size) == []
     assert peer.protocol.reading is not Flow.CLOSED
     assert peer.protocol.unfinished_bytes > 0
 
@@ -778,7 +781,7 @@ def test_discarding_lifts_a_limit_and_drops_the_message(size: int | None, is_cli
     peer = Peer(is_client, max_size=100)
     peer.receive(Frame(BINARY, bytes(101)), Frame(PING, b"held"), Frame(TEXT, b"next"), size=size)
     assert peer.protocol.discard() == [Ping(b"held")]
-    assert peer.receive(Frame(BINARY, bytes(1000)), close(1000), size=size) == [
+    assert peer.receive(Frame(BINARY, bytes(1000)), close_frame(1000), size=size) == [
         CloseReceived(CloseFrame(1000, ""))
     ]
 
@@ -926,7 +929,7 @@ def test_next_stream_can_be_called_off_during_one(peer: Peer) -> None:
 
 
 def test_nothing_streams_once_reading_is_over(peer: Peer) -> None:
-    peer.receive(close(1000))
+    peer.receive(close_frame(1000))
     assert peer.protocol.read_as_stream() == []
     assert peer.receive(Frame(TEXT, b"a")) == []
 
@@ -943,7 +946,7 @@ def test_discarding_drops_data_and_keeps_control_frames(peer: Peer) -> None:
         Frame(BINARY, bytes(70000), fin=False),
         Frame(PONG, b"2"),
         Frame(CONTINUATION, bytes(300)),
-        close(1000),
+        close_frame(1000),
     ) == [Ping(b"1"), Pong(b"2"), CloseReceived(CloseFrame(1000, ""))]
 
 
@@ -1131,7 +1134,7 @@ def test_control_frames_are_sent(is_client: bool) -> None:
         Frame(PING),
         Frame(PING, bytes(125)),
         Frame(PONG, b"data"),
-        close(1001, "käfer".encode()),
+        close_frame(1001, "käfer"),
         to_server=is_client,
     )
 

@@ -32,8 +32,7 @@ from anyws._io.bytestream import ByteStreamTransport
 from anyws._io.socket_transport import SocketTransport
 from anyws._io.tls import TLSTransport
 from anyws._io.transport import Reactor, Transport
-
-from ..support import MemoryStream, memory_pair
+from anyws.testing import MemoryStream, memory_pair
 
 __all__ = [
     "HUGE",

@@ -16,8 +16,8 @@ from trio.testing import MockClock
 from anyws._io.bytestream import ByteStreamTransport
 from anyws._io.reactors import new_reactor
 from anyws._io.transport import Reactor, Transport
+from anyws.testing import MemoryStream, memory_pair
 
-from ..support import MemoryStream, memory_pair
 from .conformance import (
     HUGE,
     Check,

@@ -19,8 +19,8 @@ from anyws._io.bytestream import ByteStreamTransport
 from anyws._io.reactors import new_reactor
 from anyws._io.socket_transport import SocketTransport
 from anyws._io.tls import TLSTransport
+from anyws.testing import MemoryStream, memory_pair
 
-from ..support import MemoryStream, memory_pair
 from .conformance import (
     HUGE,
     Check,

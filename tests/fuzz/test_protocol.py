@@ -12,8 +12,9 @@ from anyws import CloseFrame
 from anyws._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
 from anyws._core.masking import apply_mask
 from anyws._core.protocol import Flow, Protocol
+from anyws.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame
 
-from .._core.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, masked
+from .._core.wire import masked
 
 # What an application may be told, by kind of event.
 DOCUMENTED_CODES = {Violation: {1002, 1007}, TooBig: {1008, 1009}}

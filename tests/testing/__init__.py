@@ -1,0 +1,1 @@
+"""Tests of `anyws.testing`, the public testing kit."""
