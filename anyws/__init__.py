@@ -29,6 +29,8 @@ from ._errors import (
 from ._io.listen import inherited_sockets
 from ._options import ConnectionOptions
 from ._payload import Data
+from ._reconnect import Reconnecting, reconnect
+from ._retry import Retry
 from ._server import Server, Serving, serve
 from ._stats import ConnectionStats
 from ._streams import ReceiveStream, SendStream
@@ -60,9 +62,11 @@ __all__ = [
     "Opcode",
     "ProtocolError",
     "ReceiveStream",
+    "Reconnecting",
     "RemoteProtocolError",
     "Request",
     "Response",
+    "Retry",
     "SendStream",
     "Server",
     "ServerConnection",
@@ -72,6 +76,7 @@ __all__ = [
     "connect",
     "inherited_sockets",
     "parse_uri",
+    "reconnect",
     "serve",
     "wrap_client",
     "wrap_server",

@@ -37,10 +37,19 @@ from anyws import (
     serve,
     wrap_client,
 )
+from anyws.testing import (
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    Head,
+    MemoryStream,
+    RawPeer,
+    close_frame,
+    memory_pair,
+)
 
-from .raw import LIMIT, Head, RawPeer, Script, closed_port, full_listener, raw_server
-from .scripted import CLOSE, PING, TEXT, Frame, close_frame
-from .support import MemoryStream, memory_pair
+from .raw import LIMIT, Script, closed_port, full_listener, raw_server
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +106,7 @@ async def test_a_task_group_may_hold_the_connection() -> None:
 
     async def script(peer: RawPeer) -> None:
         await peer.accept(then=(HELLO,))
-        codes.append(await peer.answer_close())
+        codes.append((await peer.answer_close())[0])
 
     async with raw_server(script) as port, anyio.create_task_group() as tasks:
         ws = await connect(f"ws://127.0.0.1:{port}/", task_group=tasks)
@@ -112,7 +121,7 @@ async def test_a_connection_that_the_peer_closes_leaves_its_task_group() -> None
 
     async def script(peer: RawPeer) -> None:
         await peer.accept(then=(close_frame(1001),))
-        assert await peer.read_close() == 1001
+        await peer.expect(close_frame(1001))
 
     async with raw_server(script) as port, anyio.create_task_group() as tasks:
         ws = await connect(f"ws://127.0.0.1:{port}/", task_group=tasks)
@@ -125,7 +134,7 @@ async def test_a_cancelled_task_group_closes_the_connection_with_1001() -> None:
 
     async def script(peer: RawPeer) -> None:
         await peer.accept()
-        codes.append(await peer.answer_close())
+        codes.append((await peer.answer_close())[0])
 
     async with raw_server(script) as port:
         async with anyio.create_task_group() as tasks:
@@ -245,7 +254,7 @@ async def test_options_reach_the_connection() -> None:
 
     async def script(peer: RawPeer) -> None:
         await peer.accept(then=(HELLO,))
-        assert await peer.read_close() == 1009
+        assert (await peer.receive_close())[0] == 1009
 
     async with (
         raw_server(script) as port,
@@ -299,18 +308,13 @@ async def test_interim_responses_are_skipped() -> None:
 
 async def test_frames_in_the_segment_of_the_answer_are_not_lost() -> None:
     """A Ping among them is answered, and a Close is the end."""
-    frames = []
 
     async def script(peer: RawPeer) -> None:
         await peer.accept(then=(HELLO, Frame(PING, b"data"), HELLO, close_frame(1000)))
-        frames.extend([await peer.read_frame(), await peer.read_frame()])
+        await peer.expect(Frame(PONG, b"data"), close_frame(1000))
 
     async with raw_server(script) as port, connect(f"ws://127.0.0.1:{port}/") as ws:
         assert [message async for message in ws] == ["hello", "hello"]
-    assert [(frame.opcode, frame.payload) for frame in frames] == [
-        (PING + 1, b"data"),
-        (CLOSE, b"\x03\xe8"),
-    ]
 
 
 async def test_the_end_in_the_segment_of_the_answer_is_not_lost() -> None:
@@ -639,7 +643,7 @@ async def test_a_peer_may_skip_the_goodbye_of_tls(
         await peer.accept()
         if polite:
             await peer.send(close_frame(1000))
-            await peer.read_close()
+            await peer.expect(close_frame(1000))
         assert isinstance(peer.stream, TLSStream)
         await peer.stream.transport_stream.aclose()
 
@@ -803,13 +807,25 @@ async def test_cancelling_a_task_group_that_connects_closes_the_socket() -> None
 async def shake_hands_and_close(peer: RawPeer) -> None:
     await peer.accept(then=(HELLO,))
     await peer.answer_close()
-    await peer.stream.aclose()
+
+
+def giving(stream: ByteStream) -> Callable[[], Coroutine[Any, Any, ByteStream]]:
+    """Return an async function that gives this stream."""
+
+    async def give() -> ByteStream:
+        await checkpoint()
+        return stream
+
+    return give
 
 
 @pytest.mark.parametrize(
     "opening",
     [
         pytest.param(lambda stream: connect("ws://localhost/", stream=stream), id="connect"),
+        pytest.param(
+            lambda stream: connect("ws://localhost/", stream=giving(stream)), id="function"
+        ),
         pytest.param(lambda stream: wrap_client(stream, "ws://localhost/"), id="wrap_client"),
         pytest.param(lambda stream: wrap_client(stream, "wss://localhost/"), id="as-if-secure"),
     ],
@@ -866,3 +882,86 @@ async def test_a_stream_that_breaks_before_the_answer_is_an_invalid_handshake() 
         tasks.start_soon(script, RawPeer(theirs, is_client=False))
         with pytest.raises(InvalidHandshake, match="broke before the server answered"):
             await enter(wrap_client(ours, "ws://localhost/"))
+
+
+async def test_tls_over_a_stream_that_breaks_is_a_plain_handshake_error(
+    client_ssl: stdlib_ssl.SSLContext,
+) -> None:
+    """R-B1, R-A3c: no exception of anyio comes out."""
+    ours, theirs = memory_pair()
+
+    async def script() -> None:
+        await theirs.receive()
+        theirs.reset()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(script)
+        with pytest.raises(HandshakeError, match="the byte stream broke") as caught:
+            await enter(connect("wss://localhost/", stream=ours, ssl=client_ssl))
+    assert type(caught.value) is HandshakeError
+    assert isinstance(caught.value.__cause__, ConnectionResetError)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Swi", b"HTTP/1.1 404 No\r\nContent-Length"])
+async def test_an_answer_that_ends_early_is_caused_by_the_end(answer: bytes) -> None:
+    """So that it can be told from an answer that is wrong."""
+    async with raw_server(ending_after(answer)) as port:
+        with pytest.raises(InvalidHandshake) as caught:
+            await enter(connect(f"ws://127.0.0.1:{port}/"))
+    assert isinstance(caught.value.__cause__, EOFError)
+
+
+async def test_what_the_function_raises_that_should_give_a_stream_goes_through() -> None:
+    error = LookupError("no tunnel")
+
+    async def fail() -> ByteStream:
+        raise error
+
+    with pytest.raises(LookupError) as caught:
+        await enter(connect("ws://localhost/", stream=fail))
+    assert caught.value is error
+
+
+async def test_open_timeout_covers_the_function_that_gives_a_stream() -> None:
+    with pytest.raises(TimeoutError, match="connecting to localhost port 80 took too long"):
+        await enter(connect("ws://localhost/", stream=never, open_timeout=0.02))
+
+
+# Somebody else's task group
+
+
+async def test_a_block_may_use_a_task_group_too() -> None:
+    """It is entered and left in any scope then, and leaves nothing in the group."""
+    ours, theirs = memory_pair()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(shake_hands_and_close, RawPeer(theirs, is_client=False))
+        block = wrap_client(ours, "ws://localhost/", task_group=tasks)
+        with anyio.CancelScope():
+            ws = await block.__aenter__()
+        assert await ws.receive() == "hello"
+        with anyio.CancelScope():
+            await block.__aexit__(None, None, None)
+        with pytest.raises(anyio.ClosedResourceError):
+            await ours.receive()
+    assert ws.close_code == 1000
+
+
+def test_a_block_may_use_a_nursery_of_trio() -> None:
+    async def main() -> None:
+        async with serve(echo, "127.0.0.1") as server, trio.open_nursery() as nursery:
+            async with connect(server.uri, task_group=nursery) as ws:
+                assert nursery.child_tasks
+                await ws.send("hello")
+                assert await ws.receive() == "hello"
+            assert not nursery.child_tasks
+
+    trio.run(main)
+
+
+async def test_a_block_that_cannot_be_opened_leaves_nothing_in_the_task_group() -> None:
+    async with anyio.create_task_group() as tasks:
+        with closed_port() as port, pytest.raises(ConnectionRefusedError):
+            await enter(connect(f"ws://127.0.0.1:{port}/", task_group=tasks))
+        with anyio.move_on_after(0.02) as scope:
+            await enter(connect("ws://localhost/", stream=never, task_group=tasks))
+        assert scope.cancelled_caught

@@ -125,6 +125,13 @@ def test_demo_serves_three_clients_and_stops(backend: str) -> None:
 
 
 @on_backends
+def test_reconnecting_feed_misses_nothing(backend: str) -> None:
+    lines = run("reconnecting_feed.py", "--backend", backend)
+    assert lines[3] == lines[7] == "the server went away with code 1012"
+    assert lines[:3] + lines[4:7] + lines[8:] == [f"event {number}" for number in range(1, 9)]
+
+
+@on_backends
 def test_streaming_file_arrives_whole(backend: str, tmp_path: Path) -> None:
     content = bytes(range(256)) * 12_345
     path = tmp_path / "three megabytes"
@@ -184,3 +191,53 @@ async def test_nursery_server_answers_ticks_and_stops_on_a_signal(number: signal
                 pass  # a tick that was already on its way
             assert ws.close_code == 1001
         assert finish(process) == [f"stopping on {number.name}", "stopped"]
+
+
+@needs_signals
+@pytest.mark.anyio
+@on_backends
+async def test_live_counter_counts_and_notices_who_leaves(backend: str) -> None:
+    with running("live_counter.py", "--port", "0", "--backend", backend) as (process, uri):
+        async with connect(uri) as first:
+            assert await first.receive() == "1 here"
+            async with connect(uri) as second:
+                assert await second.receive() == "2 here"
+                assert await first.receive() == "2 here"
+                await second.send("nobody asked")
+            assert await first.receive() == "1 here"
+        process.send_signal(signal.SIGINT)
+        lines = finish(process)
+        assert lines[0] == "one left: closed by the peer: sent 1000, received 1000"
+
+
+@needs_signals
+@pytest.mark.anyio
+@on_backends
+@pytest.mark.parametrize(
+    ("number", "code", "lines"),
+    [
+        (signal.SIGTERM, 1012, ["draining 1 connections", "stopped"]),
+        (signal.SIGINT, 1001, ["stopped"]),
+    ],
+    ids=["drain", "stop"],
+)
+async def test_graceful_shutdown_says_goodbye(
+    backend: str, number: signal.Signals, code: int, lines: list[str]
+) -> None:
+    arguments = ("--port", "0", "--over", "0.05", "--backend", backend)
+    with running("graceful_shutdown.py", *arguments) as (process, uri):
+        async with connect(uri) as ws:
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+            process.send_signal(number)
+            await ws.wait_closed()
+            assert ws.close_code == code
+        assert finish(process) == lines
+
+
+@pytest.mark.parametrize(
+    ("name", "passed"), [("testing_a_handler.py", 3), ("testing_with_a_raw_peer.py", 2)]
+)
+def test_tests_among_the_examples_pass(name: str, passed: int) -> None:
+    lines = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / name))
+    assert lines[-1].startswith(f"{passed} passed in ")
