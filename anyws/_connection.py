@@ -482,6 +482,8 @@ class Connection(ObjectStream[str | bytes]):
         for timer in (self._close_timer, self._send_timer):
             if timer is not None:
                 timer.cancel()
+        # One that has fired still holds its callback, and thereby this connection.
+        self._close_timer = self._send_timer = None
         if self._paused:
             self._end_pause()
         self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())

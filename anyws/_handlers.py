@@ -48,11 +48,14 @@ async def call_handler(
             await handler(connection)
     except BaseException as exc:
         error, interruption = _sort_out(exc)
-    if error is not None:
-        report(error)
-    await end_connection(connection, interruption or error)
-    if interruption is not None:
-        raise interruption
+    try:
+        if error is not None:
+            report(error)
+        await end_connection(connection, interruption or error)
+        if interruption is not None:
+            raise interruption
+    finally:
+        del error, interruption  # whose tracebacks have this frame
 
 
 def _sort_out(exc: BaseException) -> tuple[Exception | None, BaseException | None]:

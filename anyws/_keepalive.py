@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import inf
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from ._core.frames import CloseCode
 
@@ -32,12 +33,12 @@ class Keepalive:
     """
 
     __slots__ = (
-        "_connection",
         "_deadline",
         "_due",
         "_heard_before",
         "_interval",
         "_pinged_at",
+        "_reference",
         "_timeout",
         "_timer",
         "_warned",
@@ -48,7 +49,7 @@ class Keepalive:
     def __init__(
         self, connection: Connection, interval: float | None, timeout: float | None
     ) -> None:
-        self._connection = connection
+        self._reference = ref(connection)  # it holds this, and they would be a cycle
         self._interval = interval
         self._timeout = timeout
         self._timer: Timer | None = None
@@ -76,6 +77,12 @@ class Keepalive:
     def excuse(self) -> None:
         """Blame nobody for the silence so far: it was this side that did not listen."""
         self._deadline = inf
+
+    @property
+    def _connection(self) -> Connection:
+        connection = self._reference()
+        assert connection is not None, "the transport holds it until the keepalive has stopped"
+        return connection
 
     def _set_timer(self, seconds: float) -> None:
         self._timer = self._connection._reactor.call_later(seconds, self._on_timer)

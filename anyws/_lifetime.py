@@ -132,8 +132,11 @@ class Background:
             if anyio.get_current_task().id == self._opener:
                 raise
             raise RuntimeError(_OTHER_TASK) from exc
-        if problem is not None:
-            raise problem  # out here, so that the group does not become its context
+        try:
+            if problem is not None:
+                raise problem  # out here, so that the group does not become its context
+        finally:
+            del problem  # whose traceback has this frame
 
 
 AnyConnection = TypeVar("AnyConnection", bound=Connection)

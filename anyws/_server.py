@@ -324,6 +324,7 @@ class Server:
         self._stopping = True
         for listener in self._listeners:
             listener.close()
+        self._listeners.clear()  # they hold this server
         self._start_accepted()
         for scope in self._handshakes:
             scope.cancel()
@@ -398,7 +399,7 @@ class Server:
         try:
             self._handling.task_group.start_soon(run, handler, connection, scope, log)
         except RuntimeError as exc:
-            problem = exc
+            problem = exc.with_traceback(None)  # which has this frame
 
             async def fail(_: ServerConnection) -> None:
                 raise RuntimeError("handler_task_group takes no more tasks") from problem
@@ -433,7 +434,7 @@ class Server:
         errors: list[Exception] = []
         await self._run_handler(handler, connection, scope, errors.append)
         if errors:
-            raise errors[0]
+            raise errors.pop()
 
     def _log_error(self, connection: ServerConnection, error: Exception) -> None:
         self._logger.error(
@@ -495,11 +496,14 @@ class Serving(Coroutine[Any, Any, None]):
             # Where a handler's error ends the server, that is why; if not alone, it comes again.
             if server._handler_error is None:
                 raise
-        error = server._handler_error
-        if error is not None:
-            if exc is None or isinstance(exc, anyio.get_cancelled_exc_class()):
-                raise error
-            exc.add_note(f"A handler had raised {error!r}")
+        error, server._handler_error = server._handler_error, None
+        try:
+            if error is not None:
+                if exc is None or isinstance(exc, anyio.get_cancelled_exc_class()):
+                    raise error
+                exc.add_note(f"A handler had raised {error!r}")
+        finally:
+            del error  # whose traceback has this frame
 
     async def _stop(self, server: Server, exc: BaseException | None) -> None:
         """Stop gracefully, or quickly if `exc` is no mere error, and end the background."""

@@ -66,6 +66,7 @@ class ClientHandshake:
             self._http.receive_data(data)
             return self._next_response()
         except h11.RemoteProtocolError as exc:
+            exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
             raise InvalidHandshake(f"the server's answer is not a valid response: {exc}") from exc
 
     def trailing_data(self) -> bytes:
@@ -114,6 +115,7 @@ class ServerHandshake:
             self._http.receive_data(data)
             event = self._http.next_event()
         except h11.RemoteProtocolError as exc:
+            exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
             raise BadRequest(exc.error_status_hint, str(exc)) from exc
         if isinstance(event, h11.ConnectionClosed):
             raise BadRequest(400, "the connection ended before a request")

@@ -7,11 +7,11 @@ there.
 from __future__ import annotations
 
 import asyncio
+import select
 from asyncio import AbstractEventLoop, CancelledError, current_task
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from functools import partial
-from socket import SO_ERROR, SOL_SOCKET
 from socket import socket as Socket
 from time import monotonic
 
@@ -46,7 +46,7 @@ class AsyncioReactor(Reactor):
         that came before the reset may be left, and the end has not been read.
         """
         callback()
-        if sock in self._readers and sock.getsockopt(SOL_SOCKET, SO_ERROR):
+        if sock in self._readers and _is_broken(sock):
             self._loop.call_soon(self._watch_again, sock)
 
     def _watch_again(self, sock: Socket) -> None:
@@ -76,6 +76,16 @@ class AsyncioReactor(Reactor):
 
     async def checkpoint(self) -> None:
         await checkpoint()
+
+
+def _is_broken(sock: Socket) -> bool:
+    """Say whether a connection was reset, or ended both ways.
+
+    Not by its SO_ERROR, which is gone once somebody was told, a write within the callback maybe.
+    """
+    watched = select.poll()
+    watched.register(sock, 0)
+    return bool(watched.poll(0))
 
 
 class AsyncioWaiter(Waiter):
@@ -153,4 +163,7 @@ class AsyncioWaiter(Waiter):
         cancelled = self._cancelled
         if cancelled is not None:
             self._cancelled = None
-            raise cancelled
+            try:
+                raise cancelled
+            finally:
+                del cancelled  # whose traceback has this frame

@@ -86,6 +86,7 @@ class ByteStreamTransport(Transport):
             self._lose()
             with suppress(Exception):  # it is gone, whatever it thinks of that
                 await anyio.aclose_forcefully(self._stream)
+            self._failure = None  # whose traceback leads back to this transport
 
     # Reading
 
@@ -196,7 +197,7 @@ class ByteStreamTransport(Transport):
             self._closed = True
             self._out.clear()
             self._out_bytes = 0
-            self.receiver.lost(self._failure)
+            self._tell_lost(self._failure)
 
     @property
     def attributes(self) -> Mapping[Any, Callable[[], Any]]:

@@ -100,6 +100,7 @@ async def _race(
     number = numbers.pop() if len(numbers) == 1 else None
     attempts = "; ".join(str(failure) for failure in failures)
     message = f"all {len(failures)} addresses of {target} failed: {attempts}"
+    failures.clear()  # the tracebacks of the failures have it
     raise (OSError(message) if number is None else OSError(number, message)) from group
 
 

@@ -25,14 +25,18 @@ class PullReceiver:
         """Return the bytes that came since the last call, b"" once there will be none.
 
         Raises:
-            OSError: the transport broke.
+            OSError: the transport broke; the first call says so.
 
         Cancelling: nothing is lost.
         """
         self._transport.flush()
         while not self._data:
             if isinstance(self._failure, OSError):
-                raise self._failure
+                failure, self._failure = self._failure, None
+                try:
+                    raise failure
+                finally:
+                    del failure  # whose traceback has this frame
             if self._failure is not None:
                 raise ConnectionResetError(
                     f"the byte stream broke: {self._failure!r}"
@@ -50,7 +54,8 @@ class PullReceiver:
 
     def hand_over(self, receiver: Receiver, unused: bytes) -> None:
         """Let `receiver` take over, with what the handshake left and whatever came since."""
-        self._transport.receiver = receiver
+        if not self._lost:
+            self._transport.receiver = receiver
         data = unused + self.take()
         if data:
             receiver.feed(data)

@@ -173,7 +173,8 @@ class SocketTransport(Transport):
         What the peer sent before it went away, its Close frame perhaps, is still to be read. So
         reading goes on, to the end, unless it is paused.
         """
-        self._failure = exc
+        # Without the traceback, whose frames are those of whoever writes.
+        self._failure = exc.with_traceback(None)
         self._ending = True
         self._drop_unsent()
         if not self._reading:
@@ -216,7 +217,7 @@ class SocketTransport(Transport):
         self.pause_reading()
         self._drop_unsent()
         self._sock.close()
-        self.receiver.lost(exc)
+        self._tell_lost(exc)
 
     # Attributes
 

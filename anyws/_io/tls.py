@@ -73,7 +73,11 @@ class TLSTransport(Transport):
             except (ssl.SSLWantReadError, ssl.SSLEOFError):
                 self._push_outgoing()
                 if isinstance(self._failure, OSError):
-                    raise self._failure from None
+                    failure, self._failure = self._failure, None
+                    try:
+                        raise failure from None
+                    finally:
+                        del failure  # whose traceback has this frame
                 if self._failure is not None:
                     raise ConnectionResetError(
                         f"the byte stream broke: {self._failure!r}"
@@ -133,7 +137,7 @@ class TLSTransport(Transport):
         except ssl.SSLError as exc:
             # Bytes that end without a goodbye end the session both ways: nothing can be written.
             ended = isinstance(exc, ssl.SSLEOFError)
-            failure = exc
+            failure = exc.with_traceback(None)  # which has this frame, and that the transport
         if self._plain:
             self._push_kept()
         else:
@@ -165,7 +169,7 @@ class TLSTransport(Transport):
     def lost(self, exc: Exception | None) -> None:
         self._fail_handshake(exc or ConnectionAbortedError("the transport was closed"))
         self._open = False
-        self.receiver.lost(exc if exc is not None else self._cause())
+        self._tell_lost(exc if exc is not None else self._cause())
 
     def _fail_handshake(self, exc: Exception) -> None:
         if not self._open and self._failure is None:

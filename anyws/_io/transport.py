@@ -230,6 +230,11 @@ class Transport(ABC):
         Idempotent.
         """
 
+    def _tell_lost(self, exc: Exception | None) -> None:
+        """Tell the receiver, and let go of it: it holds this transport, which makes a cycle."""
+        receiver, self.receiver = self.receiver, _NOBODY
+        receiver.lost(exc)
+
     @property
     def attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """Typed attributes, as in `anyio.TypedAttributeProvider`."""
