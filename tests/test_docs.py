@@ -17,6 +17,7 @@ DOCS = ROOT / "docs"
 _DOCUMENTED = re.compile(r"^\.\. (?:auto\w+|data):: (\w+)$", re.MULTILINE)
 _CURRENT_MODULE = re.compile(r"^\.\. currentmodule:: ([\w.]+)$", re.MULTILINE)
 _IN_MATRIX = re.compile(r"``([\w/]+\.py)``")
+_IN_GUARANTEES = re.compile(r"``([\w/]+\.py)::(\w+)``")
 
 
 def test_every_public_name_is_in_the_reference() -> None:
@@ -43,3 +44,11 @@ def _modules(page: str) -> Iterator[tuple[str, str]]:
 def test_file_in_the_rfc_matrix_exists(path: str) -> None:
     place = ROOT / ("tests" if Path(path).name.startswith("test_") else "anyws")
     assert (place / path).is_file()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), sorted(set(_IN_GUARANTEES.findall((DOCS / "guarantees.rst").read_text())))
+)
+def test_test_of_a_guarantee_exists(path: str, name: str) -> None:
+    tests = (ROOT / "tests" / path).read_text(encoding="utf-8")
+    assert re.search(rf"^(async )?def {name}\(", tests, re.MULTILINE)
