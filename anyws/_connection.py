@@ -914,11 +914,11 @@ class Connection(ObjectStream[str | bytes]):
             self._resume()
 
     def _write_close(self, code: int, reason: str, *, initiator: Initiator = "local") -> None:
-        frame = self._protocol.send_close(code, reason)
+        # In this order, Ctrl+C in between leaves nothing to be done again.
         self._initiator = self._initiator or initiator
         self._sent_close = CloseFrame(int(code), reason)
         self._leave_open_state()
-        self._transport.write(frame)
+        self._transport.write(self._protocol.send_close(code, reason))
         self._transport.flush()
 
     def _take_close(self, close: CloseFrame) -> None:

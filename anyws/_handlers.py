@@ -13,6 +13,7 @@ import anyio
 
 from ._accept import ServerConnection
 from ._errors import ConnectionClosed
+from ._io.reactors import interrupted
 from ._lifetime import end_connection
 
 __all__ = ["Handler", "call_handler"]
@@ -45,7 +46,7 @@ async def call_handler(
     scope = connection.cancel_on_close() if cancel_on_close else nullcontext()
     try:
         with scope:
-            await handler(connection)
+            await _run(handler, connection)
     except BaseException as exc:
         error, interruption = _sort_out(exc)
     try:
@@ -56,6 +57,11 @@ async def call_handler(
             raise interruption
     finally:
         del error, interruption  # whose tracebacks have this frame
+
+
+@interrupted
+async def _run(handler: Handler, connection: ServerConnection) -> None:
+    await handler(connection)
 
 
 def _sort_out(exc: BaseException) -> tuple[Exception | None, BaseException | None]:

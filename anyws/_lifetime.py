@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from ._connection import Connection, State
 from ._core.frames import CloseCode
 from ._errors import ConnectionClosed
+from ._io.reactors import uninterrupted
 
 __all__ = ["CANCELLED_GRACE", "Background", "Block", "TaskGroupLike", "end_connection"]
 
@@ -154,6 +155,7 @@ class Block(ABC, Generic[AnyConnection]):
     async def _open(self, background: Background) -> AnyConnection:
         """Open the connection. If that fails, what was opened is closed, but for `background`."""
 
+    @uninterrupted
     async def __aenter__(self) -> AnyConnection:
         if self._background is not None:
             raise RuntimeError(
@@ -167,6 +169,7 @@ class Block(ABC, Generic[AnyConnection]):
             raise
         return self._connection
 
+    @uninterrupted
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

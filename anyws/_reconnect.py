@@ -25,6 +25,7 @@ from ._client import ClientConnection, Connecting, connect
 from ._core.headers import Headers, HeadersLike
 from ._core.uri import parse_uri
 from ._errors import ConcurrencyError, ConnectionClosed, InvalidURI
+from ._io.reactors import uninterrupted
 from ._lifetime import CANCELLED_GRACE, Background
 from ._options import ConnectionKeywords
 from ._retry import Retry, Row, is_transient
@@ -154,12 +155,14 @@ class Reconnecting:
         """
         return self._error
 
+    @uninterrupted
     async def __aenter__(self) -> Reconnecting:
         if self._tasks is not None:
             raise RuntimeError("the object that reconnect() returns is for one block only")
         self._tasks = await self._background.open()
         return self
 
+    @uninterrupted
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

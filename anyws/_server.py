@@ -28,7 +28,7 @@ from ._core.handshake import check_subprotocols
 from ._errors import InvalidHandshake
 from ._handlers import Handler, call_handler
 from ._io.listen import Listener, listen_tcp, listen_unix
-from ._io.reactors import new_reactor
+from ._io.reactors import new_reactor, uninterrupted
 from ._io.socket_transport import SocketTransport
 from ._io.transport import Reactor, Transport
 from ._lifetime import CANCELLED_GRACE, Background, TaskGroupLike
@@ -358,6 +358,7 @@ class Server:
         self._accepted.append(SocketTransport(self._reactor, sock))
         self._doorbell.wake()
 
+    @uninterrupted
     async def _admit(self) -> None:
         """Start a task for each connection that the listeners have taken."""
         while True:
@@ -370,6 +371,7 @@ class Server:
             self._handshakes.add(scope)
             self._tasks.start_soon(self._serve_transport, self._accepted.popleft(), scope)
 
+    @uninterrupted
     async def _serve_transport(self, transport: Transport, handshake: anyio.CancelScope) -> None:
         scope = anyio.CancelScope()
         try:
@@ -406,6 +408,7 @@ class Server:
 
             await self._run_handler(fail, connection, scope, log)
 
+    @uninterrupted
     async def _run_handler(
         self,
         handler: Handler,
@@ -423,6 +426,7 @@ class Server:
             self._handlers.discard(scope)
             self._notice_end()
 
+    @uninterrupted
     async def _run_and_raise(
         self,
         handler: Handler,
@@ -467,6 +471,7 @@ class Serving(Coroutine[Any, Any, None]):
         self._server: Server | None = None
         self._coroutine: Coroutine[Any, Any, None] | None = None
 
+    @uninterrupted
     async def __aenter__(self) -> Server:
         if self._background is not None:
             raise RuntimeError("the object that serve() returns is for one server only")
@@ -482,6 +487,7 @@ class Serving(Coroutine[Any, Any, None]):
             raise
         return self._server
 
+    @uninterrupted
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,

@@ -1,15 +1,42 @@
-"""Picks the reactor for the loop that is running."""
+"""Picks the reactor for the loop that is running, and prepares trio for our functions."""
 
 from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
+from types import FunctionType
+from typing import TypeVar
 
 from anyio.lowlevel import current_token
 
 from .transport import Reactor
 
-__all__ = ["new_reactor"]
+__all__ = ["interrupted", "new_reactor", "uninterrupted"]
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., object])
+
+# Functions that trio has not been told of, and whether it is to protect them: trio is imported only
+# by those who use it.
+_protected: dict[FunctionType, bool] = {}
+
+
+def uninterrupted(function: AnyFunction) -> AnyFunction:
+    """Let Ctrl+C on trio come when this function waits, and not amid it or what it calls.
+
+    trio raises KeyboardInterrupt wherever a task happens to be. An `__aexit__` that is cut short
+    before it has closed its task group brings down the loop. asyncio cancels the main task.
+    """
+    assert isinstance(function, FunctionType)
+    _protected[function] = True
+    return function
+
+
+def interrupted(function: AnyFunction) -> AnyFunction:
+    """Let Ctrl+C come anywhere in this function, an uninterrupted one's way to the user's code."""
+    assert isinstance(function, FunctionType)
+    _protected[function] = False
+    return function
 
 
 def new_reactor() -> Reactor:
@@ -20,14 +47,27 @@ def new_reactor() -> Reactor:
             from .asyncio_transport import AsyncioReactor
 
             return AsyncioReactor()
-    elif hasattr(select, "epoll"):
-        # Imported here: trio is optional.
-        from .trio_transport import TrioReactor
+    else:
+        _tell_trio()
+        if hasattr(select, "epoll"):
+            # Imported here: trio is optional.
+            from .trio_transport import TrioReactor
 
-        return TrioReactor()
+            return TrioReactor()
     from .task_reactor import TaskReactor
 
     return TaskReactor()
+
+
+def _tell_trio() -> None:
+    import trio
+
+    while _protected:
+        function, protected = _protected.popitem()
+        if protected:
+            trio.lowlevel.enable_ki_protection(function)
+        else:
+            trio.lowlevel.disable_ki_protection(function)
 
 
 def _is_proactor(loop: asyncio.AbstractEventLoop) -> bool:

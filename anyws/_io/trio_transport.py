@@ -50,7 +50,8 @@ class TrioReactor(Reactor):
         self._scope: trio.CancelScope | None = None
         self._sleeper = TrioWaiter()
 
-    # Protected: trio then raises KeyboardInterrupt in the main task, not amid a callback.
+    # Protected, as are those below that tasks call: trio then raises KeyboardInterrupt in the main
+    # task when that waits, not amid a callback or with half of a registration done.
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         try:
@@ -83,15 +84,19 @@ class TrioReactor(Reactor):
 
     # Sockets
 
+    @trio.lowlevel.enable_ki_protection
     def add_reader(self, sock: Socket, callback: Callable[[], None]) -> None:
         self._register(sock.fileno(), self._readers, callback)
 
+    @trio.lowlevel.enable_ki_protection
     def remove_reader(self, sock: Socket) -> None:
         self._unregister(sock.fileno(), self._readers)
 
+    @trio.lowlevel.enable_ki_protection
     def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
         self._register(sock.fileno(), self._writers, callback)
 
+    @trio.lowlevel.enable_ki_protection
     def remove_writer(self, sock: Socket) -> None:
         self._unregister(sock.fileno(), self._writers)
 
@@ -123,6 +128,7 @@ class TrioReactor(Reactor):
 
     # Timers
 
+    @trio.lowlevel.enable_ki_protection
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         if len(self._timers) > self._sweep_above:
             self._sweep()
