@@ -1,0 +1,3 @@
+"""What a scenario tells."""
+
+Figures = dict[str, object]
