@@ -107,7 +107,7 @@ class FrameReader:
     """
 
     def __init__(self, *, masked: bool) -> None:
-        self.begun = bytearray()
+        self.begun: bytearray = bytearray()
         self._masked = masked
         self._in_message = False
         self._closed = False

@@ -10,6 +10,7 @@ import anyio
 from .. import ClientConnection, ConnectionClosed, ServerConnection
 from .._handlers import Handler, call_handler
 from .._options import ConnectionKeywords
+from ._faults import FaultStream
 from ._pair import URI, Joint, Options
 
 __all__ = ["HandlerRun", "run_handler"]
@@ -70,8 +71,8 @@ class HandlerRun:
     def __init__(
         self, joint: Joint, handler: Handler, *, grace: float, cancel_on_close: bool
     ) -> None:
-        self.client_stream = joint.client_stream
-        self.server_stream = joint.server_stream
+        self.client_stream: FaultStream = joint.client_stream
+        self.server_stream: FaultStream = joint.server_stream
         self._joint = joint
         self._handler = handler
         self._grace = grace

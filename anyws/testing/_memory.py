@@ -33,7 +33,7 @@ class _Pipe:
 
     def __init__(self, capacity: int | None) -> None:
         self.capacity = capacity
-        self.data = bytearray()
+        self.data: bytearray = bytearray()
         self.ended = False  # nothing more will be written
         self.broken = False  # as after a reset, or because nobody will read
         self._changed = anyio.Event()
@@ -64,7 +64,7 @@ class MemoryStream(ByteStream):
         self._incoming = incoming
         self._outgoing = outgoing
         self._closed = False
-        self.writes = 0
+        self.writes: int = 0
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Receive what is there, at most `max_bytes`, or wait for something.

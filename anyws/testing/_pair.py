@@ -68,8 +68,8 @@ class ConnectionPair:
     """
 
     def __init__(self, joint: Joint) -> None:
-        self.client_stream = joint.client_stream
-        self.server_stream = joint.server_stream
+        self.client_stream: FaultStream = joint.client_stream
+        self.server_stream: FaultStream = joint.server_stream
         self._joint = joint
         self._server: ServerConnection | None = None
 
@@ -107,12 +107,12 @@ class Joint:
 
     def __init__(self, capacity: int | None, client: Options, server: Options) -> None:
         ours, theirs = memory_pair(capacity)
-        self.client_stream = FaultStream(ours)
-        self.server_stream = FaultStream(theirs)
+        self.client_stream: FaultStream = FaultStream(ours)
+        self.server_stream: FaultStream = FaultStream(theirs)
         self._connecting = wrap_client(self.client_stream, **{"uri": URI, **client})
         self._accepting = wrap_server(self.server_stream, **server)
         self._background: Background | None = None
-        self.client_ended = anyio.Event()
+        self.client_ended: anyio.Event = anyio.Event()
         self._server_ended = anyio.Event()
 
     async def open(

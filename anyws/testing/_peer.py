@@ -41,7 +41,7 @@ class RawPeer:
 
     def __init__(self, stream: ByteStream, *, is_client: bool) -> None:
         self.stream = stream
-        self.ready = anyio.Event()
+        self.ready: anyio.Event = anyio.Event()
         self._is_client = is_client
         self._reader = FrameReader(masked=not is_client)
         self._unread = self._reader.begun
