@@ -257,25 +257,17 @@ async def _wrap_server(run: Run, prepare: Callable[[Witness], None]) -> None:
 
 
 async def wrap_server_unasked(run: Run) -> None:
-    """No request comes; it ends with 408 after `open_timeout`, and a second of patience."""
+    """No request comes: 408 after `open_timeout`, and then a second for the peer to leave."""
     ours, theirs = memory_pair()
     opened: list[Connection] = []
-
-    async def read() -> None:
-        try:
-            while True:
-                await theirs.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
-            await theirs.aclose()
-
-    async with beside(read):
-        await run.operate(
-            "WrappedServer.__aenter__",
-            partial(_use, run, wrap_server(ours), opened),
-            may_raise=TimeoutError,
-            grace=0,
-        )
-        check(opened, [], "connections")
+    await run.operate(
+        "WrappedServer.__aenter__",
+        partial(_use, run, wrap_server(ours), opened),
+        may_raise=TimeoutError,
+        grace=0,
+    )
+    check(opened, [], "connections")
+    await theirs.aclose()
 
 
 SCENARIOS = [

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import trio
 
 from anyws import Connection
 
+from .places import waiting_at
+
 __all__ = ["Census", "parked"]
+
+
+_Task = trio.lowlevel.Task | asyncio.Task[Any]
 
 
 class Census:
@@ -21,9 +27,14 @@ class Census:
         self._files = len(_files())
         self._timers = len(_timers())
 
+    def waiting(self) -> list[str]:
+        """Say what tasks wait at that were not there."""
+        new = _tasks() - self._tasks
+        return [f"{_name(task)} waits at {waiting_at(_coroutine(task))}" for task in new]
+
     def left(self) -> list[str]:
         """Say what there is more of by now."""
-        left = [f"the task {name}" for task, name in _tasks().items() if task not in self._tasks]
+        left = [f"the task {_name(task)}" for task in _tasks() - self._tasks]
         files = _files()
         if len(files) > self._files:
             left.append(f"{len(files) - self._files} of the files {sorted(map(_target, files))}")
@@ -33,12 +44,20 @@ class Census:
         return left
 
 
-def _tasks() -> dict[object, str]:
+def _tasks() -> set[_Task]:
     if trio.lowlevel.in_trio_run():
         root = trio.lowlevel.current_root_task()
         assert root is not None
-        return {task: task.name for task in _tasks_below(root)}
-    return {task: repr(task.get_coro()) for task in asyncio.all_tasks()}
+        return set(_tasks_below(root))
+    return set(asyncio.all_tasks())
+
+
+def _coroutine(task: _Task) -> object:
+    return task.coro if isinstance(task, trio.lowlevel.Task) else task.get_coro()
+
+
+def _name(task: _Task) -> str:
+    return task.name if isinstance(task, trio.lowlevel.Task) else repr(task.get_coro())
 
 
 def _tasks_below(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:

@@ -63,23 +63,45 @@ async def reconnect_block(run: Run, carrier: str) -> None:
 
 
 async def reconnect_on(run: Run, carrier: str) -> None:
-    """Cancelled while it waits for the next connection, iterating goes on later."""
+    """Cancelled while it waits for the next connection: all are closed, and iterating goes on."""
+    opened: list[Connection] = []
     async with station(run, carrier) as server:
 
         async def dial() -> MemoryStream:
             await checkpoint()
             return server.new_stream()
 
-        async with reconnect("ws://localhost/", retry=_RETRY, stream=dial) as attempts:
-            first = await anext(attempts)
-            run.watch(first)
-            await run.operate("Reconnecting.__anext__", partial(anext, attempts))
-            ws = await anext(attempts)
+        async def prepare(ws: Connection) -> None:
             run.watch(ws)
-            check(first.state.value, "closed", "state of the connection before")
-            await check_usable(ws, server.witnesses[-1])
+            opened.append(ws)
+            await ws.ping()
+
+        async with reconnect(
+            "ws://localhost/", retry=_RETRY, stream=dial, on_connect=prepare
+        ) as attempts:
+            await anext(attempts)
+            outcome = await run.operate("Reconnecting.__anext__", partial(anext, attempts))
+            states = [ws.state.value for ws in opened]
+            ended = len(states) - outcome.returned
+            check(states[:ended], ["closed"] * ended, "states")
+            await check_usable(await anext(attempts), server.witnesses[-1])
         for witness in server.witnesses:
             await witness.ended.wait()
+
+
+async def reconnect_delayed(run: Run, carrier: str) -> None:
+    """Every attempt fails; cancelled during the delay before the next one, it takes no time."""
+
+    async def dial() -> MemoryStream:
+        raise OSError("the network is down")
+
+    async def use() -> None:
+        retry = Retry(initial_delay=30, max_delay=30, max_attempts=3)
+        async with reconnect("ws://localhost/", retry=retry, stream=dial) as attempts:
+            run.enter("Reconnecting.__anext__")
+            await anext(attempts)
+
+    await run.operate("Reconnecting.__aenter__", use, may_raise=OSError, grace=0)
 
 
 async def reconnecting_aclose(run: Run, carrier: str) -> None:
@@ -208,6 +230,7 @@ async def stubborn_handler(run: Run) -> None:
 SCENARIOS = [
     *for_carriers(reconnect_block, ("memory",), by_turns="memory"),
     *for_carriers(reconnect_on, ("memory",)),
+    *for_carriers(reconnect_delayed, ("memory",), needs_virtual=True),
     *for_carriers(reconnecting_aclose, ("memory",), by_turns="memory"),
     *for_roles(cancel_on_close, ("memory", "tcp")),
     *for_roles(cancel_on_close_discarding, ("memory",)),

@@ -19,6 +19,8 @@ def waiting_at(coroutine: object) -> str:
         f"{shorten(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}"
         for frame in _frames(coroutine)
     ]
+    if not places:
+        return "no known place"
     ours = [place for place in places if place.startswith("anyws/")]
     return " > ".join(dict.fromkeys([*ours[-3:], places[-1]]))
 

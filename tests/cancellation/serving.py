@@ -1,10 +1,11 @@
 """Scenarios: cancelled while a server starts, serves, or stops.
 
-No port stays bound, every handler ends, and every client that was served hears 1001.
+No socket stays open, every handler ends, and every client that was served hears 1001.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,9 +16,10 @@ from anyio.abc import TaskGroup, TaskStatus
 from anyws import Server, ServerConnection, Serving, serve
 
 from ..scripted import settle
+from ..support import SocketStream
 from .blocks import check_goodbye
 from .cases import for_carriers
-from .stations import client_of
+from .stations import client_over
 from .sweep import Run, beside, check
 from .witness import Witness, contexts
 
@@ -45,11 +47,16 @@ class Client:
         self.witness: Witness | None = None
         self._run = run
         self._carrier = carrier
+        self._stream: SocketStream | None = None
         self._go = anyio.Event()
 
     def go(self, server: Server) -> None:
-        """Let it connect to this server."""
+        """Connect to this server, which listens now.
+
+        A moment later its port may be that of somebody else, or of the client itself.
+        """
         self.server = server
+        self._stream = SocketStream(socket.create_connection(("127.0.0.1", server.port)))
         self._go.set()
 
     def stay(self) -> None:
@@ -57,19 +64,16 @@ class Client:
         self._go.set()
 
     async def run(self) -> None:
-        """Wait for the server, talk, and read on to the end."""
+        """Wait to be told, talk, and read on to the end."""
         await self._go.wait()
         try:
-            if self.server is not None:
-                await self._talk(self.server.port)
-        except ConnectionRefusedError:
-            if not self._run.fired:
-                raise
+            if self._stream is not None:
+                await self._talk(self._stream)
         finally:
             self.served.set()
 
-    async def _talk(self, port: int) -> None:
-        async with client_of(self._carrier, port) as self.witness:
+    async def _talk(self, stream: SocketStream) -> None:
+        async with client_over(stream, self._carrier) as self.witness:
             echoed = False
             if self.witness is not None:
                 await self.witness.say("hello")

@@ -19,11 +19,10 @@ from anyws.testing import MemoryStream, RawPeer, memory_pair
 
 from ..scripted import Role, settle
 from ..support import accept, listen
-from ..support import connect as connect_stream
 from .sweep import Broken, Run
 from .witness import Witness, contexts
 
-__all__ = ["Station", "client_of", "station", "witness_over"]
+__all__ = ["Station", "client_over", "station", "witness_over"]
 
 _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, ssl.SSLError)
 
@@ -138,9 +137,8 @@ async def station(run: Run, carrier: str) -> AsyncIterator[Station]:
 
 
 @asynccontextmanager
-async def client_of(carrier: str, port: int) -> AsyncIterator[Witness | None]:
-    """Connect to a server of ours; None if it went away before the connection was open."""
-    stream: ByteStream = await connect_stream(port)
+async def client_over(stream: ByteStream, carrier: str) -> AsyncIterator[Witness | None]:
+    """Talk to a server of ours; None if it went away before the connection was open."""
     try:
         if carrier == "tls":
             with suppress(*_GONE):

@@ -25,6 +25,7 @@ import anyio
 import outcome
 import pytest
 import trio
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from trio.testing import MockClock
 
@@ -587,14 +588,22 @@ async def _run_once(scenario: Scenario, run: Run) -> str | None:
     before = Census()
     with _reports_of_the_loop() as reports:
         try:
-            with anyio.move_on_after(None if run.is_virtual else _LIMIT) as scope:
+            async with anyio.create_task_group() as tasks:
+                if not run.is_virtual:
+                    tasks.start_soon(_stop_when_late, tasks, before, reports)
                 await scenario.run(run)
-            if scope.cancelled_caught:
-                return f"it took more than {_LIMIT} s"
+                tasks.cancel_scope.cancel()
             await _settled(before, run, scenario.patience)
         except Exception as exc:
-            return _describe(exc)
+            reports.append(_describe(exc))
     return "; ".join(reports) or None
+
+
+async def _stop_when_late(tasks: TaskGroup, before: Census, reports: list[str]) -> None:
+    """Stop a run that does not end, and report what its tasks wait at."""
+    await anyio.sleep(_LIMIT)
+    reports.append(f"it took more than {_LIMIT} s; {', '.join(before.waiting())}")
+    tasks.cancel_scope.cancel()
 
 
 async def _settled(before: Census, run: Run, patience: float) -> None:
