@@ -536,7 +536,7 @@ class Connection(ObjectStream[str | bytes]):
                 or self._transport.unsent >= self._write_limit
             ):
                 await self._wait_for_turn()
-            self._transport.write(*self._protocol.send_message(payload, text=is_text))
+            self._transport.write(*self._protocol.send_message(payload, is_text))
         else:
             await self._send_iterable(data, text)
 

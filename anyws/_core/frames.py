@@ -9,7 +9,7 @@ import enum
 import struct
 
 from .._errors import CloseFrame, LocalProtocolError
-from .masking import apply_mask
+from .masking import join_frame
 
 __all__ = [
     "MAX_CONTROL_PAYLOAD",
@@ -101,10 +101,9 @@ def encode_frame(first_byte: int, payload: bytes, mask: bytes | None) -> tuple[b
     """
     n = len(payload)
     header = encode_frame_header(first_byte, n, mask)
-    data = payload if mask is None else apply_mask(payload, mask)
-    if n < _JOIN_BELOW:
-        return (header + data,)
-    return (header, data if isinstance(data, bytes) else bytes(data))
+    if mask is None and n >= _JOIN_BELOW:
+        return (header, payload)
+    return (join_frame(header, payload, mask),)
 
 
 def check_close(code: int, reason: str) -> None:

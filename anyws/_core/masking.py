@@ -1,13 +1,22 @@
-"""Masking of payloads (RFC 6455 §5.3) and the keys for it.
+"""Masking of payloads (RFC 6455 §5.3), the keys for it, and the memory that payloads go to.
 
-Owns the XOR and the source of keys. It must not know frames.
+Owns what is done to every byte of a payload. It must not know frames. The functions up to
+`GrowingBuffer` have compiled twins in `_speedups.pyx`, which take their place where they are built.
 """
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["MaskSource", "apply_mask", "apply_short_mask", "mask_source"]
+__all__ = [
+    "GrowingBuffer",
+    "MaskSource",
+    "apply_mask",
+    "join_frame",
+    "mask_source",
+    "unmask",
+    "unmask_text",
+]
 
 # 400 B: from here on four strided translations beat one big-integer XOR (CPython 3.11, x86-64).
 _STRIDED_FROM = 400
@@ -19,26 +28,88 @@ _to_int = int.from_bytes
 _XOR_TABLES = [bytes(value ^ key for value in range(256)) for key in range(256)]
 
 
-def apply_mask(payload: bytes | bytearray | memoryview, mask: bytes) -> bytes | bytearray:
+def apply_mask(payload: bytes, mask: bytes) -> bytes:
     """XOR `payload` with the four bytes of `mask`, over and over; its own inverse (§5.3).
 
     Args:
         payload: read only, never changed.
         mask: exactly four bytes, the first of which meets the first byte of `payload`.
     """
-    if len(payload) < _STRIDED_FROM:
-        return apply_short_mask(payload, mask)
+    n = len(payload)
+    if n < _STRIDED_FROM:
+        keys = (mask * ((n + 3) >> 2))[:n]
+        return (_to_int(payload, "little") ^ _to_int(keys, "little")).to_bytes(n, "little")
     result = bytearray(payload)
     for lane in range(4):
         result[lane::4] = result[lane::4].translate(_XOR_TABLES[mask[lane]])
-    return result
+    return bytes(result)
 
 
-def apply_short_mask(payload: bytes | bytearray | memoryview, mask: bytes) -> bytes:
-    """Do the same by one XOR of two big integers: faster for a few hundred bytes and less."""
-    n = len(payload)
-    keys = (mask * ((n + 3) >> 2))[:n]
-    return (_to_int(payload, "little") ^ _to_int(keys, "little")).to_bytes(n, "little")
+def unmask(data: bytes, start: int, stop: int) -> bytes:
+    """Return `data[start:stop]`, unmasked with the four bytes before it: a frame's masking key."""
+    return apply_mask(data[start:stop], data[start - 4 : start])
+
+
+def unmask_text(data: bytes, start: int, stop: int) -> str:
+    """Do the same, and decode it.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return str(unmask(data, start, stop), "utf-8")
+
+
+def join_frame(header: bytes, payload: bytes, mask: bytes | None) -> bytes:
+    """Return the header and the payload, masked with `mask` unless that is None."""
+    return header + (payload if mask is None else apply_mask(payload, mask))
+
+
+class GrowingBuffer:
+    """The payload of a message while it arrives, which a socket can be read straight into.
+
+    Its memory grows with what has come, never ahead of it by more than as much again.
+    """
+
+    __slots__ = ("_data", "_size")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def append(self, data: bytes, start: int, stop: int, mask: bytes) -> None:
+        """Add `data[start:stop]`, unmasked with `mask` unless that is empty."""
+        piece = data[start:stop]
+        del self._data[self._size :]
+        self._data += apply_mask(piece, mask) if mask else piece
+        self._size += len(piece)
+
+    def room(self, at_least: int, at_most: int) -> memoryview:
+        """Return room behind the end, to be filled now and then released.
+
+        Args:
+            at_least: bytes of room that there shall be; so much is returned.
+            at_most: bytes that are still to come.
+        """
+        missing = self._size + at_least - len(self._data)
+        if missing > 0:
+            self._data += bytes(missing)
+        return memoryview(self._data)[self._size : self._size + at_least]
+
+    def filled(self, n: int, mask: bytes) -> None:
+        """Count `n` bytes that were put there, and unmask them unless `mask` is empty."""
+        end = self._size + n
+        if mask:
+            self._data[self._size : end] = apply_mask(bytes(self._data[self._size : end]), mask)
+        self._size = end
+
+    def take(self) -> bytes:
+        """Return all of it; the buffer is empty then."""
+        del self._data[self._size :]
+        data, self._data, self._size = bytes(self._data), bytearray(), 0
+        return data
 
 
 class MaskSource:
@@ -70,3 +141,14 @@ mask_source = MaskSource()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=mask_source.forget)
+
+try:
+    from ._speedups import (  # type: ignore[assignment]  # the same by another road
+        GrowingBuffer,
+        apply_mask,
+        join_frame,
+        unmask,
+        unmask_text,
+    )
+except ImportError:
+    pass

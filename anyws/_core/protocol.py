@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False, boundscheck=False
 """One side of an open WebSocket connection (RFC 6455 §5 to §7), without I/O.
 
 Owns the order of frames in both directions, the assembly of messages and the limits on them.
@@ -21,7 +22,7 @@ from .frames import (
     encode_close_payload,
     encode_frame,
 )
-from .masking import apply_mask, apply_short_mask, mask_source
+from .masking import GrowingBuffer, apply_mask, join_frame, mask_source, unmask, unmask_text
 
 __all__ = ["TRANSITIONS", "Flow", "Protocol", "Step"]
 
@@ -71,6 +72,17 @@ _RSV = 0x70
 _MASKED = 0x80
 _KNOWN_OPCODES = frozenset({_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG})
 
+# The largest payload with a length of two bytes.
+_STRAIGHT = 65535
+
+# 4 KiB of payload to come: from here on reading them straight into the message pays.
+_ROOM_FROM = 4 * 1024
+
+# 64 KiB at least, and 1 MiB at most, are read straight into a message at a time; in between as
+# much as there is of it already, so that memory follows what has come.
+_ROOM_AT_LEAST = 64 * 1024
+_ROOM_AT_MOST = 1024 * 1024
+
 _new_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -86,12 +98,14 @@ class Protocol:
     """
 
     __slots__ = (
-        "_assembled",
+        "_buffer",
+        "_decoded",
         "_decoder",
         "_discarding",
         "_expected_mask_bit",
         "_fin",
         "_fragments",
+        "_held",
         "_held_back",
         "_left",
         "_mask",
@@ -99,7 +113,7 @@ class Protocol:
         "_max_size",
         "_next_mask",
         "_pending",
-        "_short",
+        "_straight",
         "_stream_next",
         "_streaming",
         "_text",
@@ -116,7 +130,7 @@ class Protocol:
         next_mask: Callable[[], bytes] | None = None,
     ) -> None:
         self._max_size = max_size
-        self._short = 125 if max_size is None else min(125, max_size)
+        self._straight = _STRAIGHT if max_size is None else min(_STRAIGHT, max_size)
         self._max_fragments = max_fragments
 
         # Reading
@@ -127,10 +141,12 @@ class Protocol:
         self._left = 0  # bytes of the current frame's payload still to come
         self._fin = True  # of the current frame
         self._mask = b""  # of the current frame, turned so that its first byte comes next
-        self._assembled: bytearray | None = None  # of the current message
         self._text = False  # is the current message text
+        self._held = 0  # bytes held of the current message: in one of the next two
+        self._buffer: GrowingBuffer | None = None
+        self._decoded = ""
+        self._decoder: codecs.IncrementalDecoder | None = None  # of the current message
         self._fragments = 0  # of the current message, so far
-        self._decoder: codecs.IncrementalDecoder | None = None
         self._streaming = False  # the current message, or else the next one
         self._stream_next = False  # the one behind a current message that is streamed
         self._discarding = False
@@ -142,7 +158,7 @@ class Protocol:
     @property
     def unfinished_bytes(self) -> int:
         """Bytes held for a message, or a frame, that is not complete."""
-        return len(self._pending) + (0 if self._assembled is None else len(self._assembled))
+        return len(self._pending) + self._held
 
     # Reading
 
@@ -168,21 +184,26 @@ class Protocol:
         header_size = 6 if mask_bit else 2
         limit = self._straight_limit()
         while end - at >= 2:
-            # The straight line: a short, unfragmented, complete message. `n` has its top bit set
-            # if the frame is masked against the rule; whatever is not plain goes below.
+            # The straight line: an unfragmented, complete message of up to 64 KiB. Whatever is not
+            # plain goes below: lengths in eight bytes, or not in their shortest form, for instance.
+            # `n` has its top bit set if the frame is masked against the rule.
             first_byte = data[at]
             n = data[at + 1] ^ mask_bit
             start = at + header_size
-            if n <= limit and (first_byte == 0x82 or first_byte == 0x81) and start + n <= end:
-                payload = data[start : start + n]
-                if mask_bit:
-                    payload = apply_short_mask(payload, data[at + 2 : start])
+            if n == 126 and end - at >= 4:
+                n = data[at + 2] << 8 | data[at + 3]
+                start = start + 2 if n >= 126 else end + 1
+            elif n >= 126:
+                start = end + 1
+            if n <= limit and start + n <= end and (first_byte == 0x82 or first_byte == 0x81):
                 at = start + n
                 if first_byte == 0x82:
-                    events.append(payload)
+                    events.append(unmask(data, start, at) if mask_bit else data[start:at])
                     continue
                 try:
-                    events.append(str(payload, "utf-8"))
+                    events.append(
+                        unmask_text(data, start, at) if mask_bit else str(data[start:at], "utf-8")
+                    )
                 except UnicodeDecodeError as exc:
                     self._violate(events, *_bad_text(exc))
                     return events
@@ -197,10 +218,33 @@ class Protocol:
             self._pending = data[at:]
         return events
 
+    def payload_room(self) -> memoryview | None:
+        """Return where the next bytes are to be written, or None if `receive_data` wants them.
+
+        Within the payload of a large binary frame it is in the message itself. The view must be
+        released, and `payload_filled` called, before anything else.
+        """
+        buffer = self._buffer
+        if buffer is None or self._left < _ROOM_FROM or self._discarding or self._streaming:
+            return None
+        size = min(self._left, max(_ROOM_AT_LEAST, min(len(buffer), _ROOM_AT_MOST)))
+        return buffer.room(size, self._left)
+
+    def payload_filled(self, n: int) -> list[Event]:
+        """Take `n` bytes that were written to `payload_room`, and do as `receive_data`."""
+        buffer = self._buffer
+        assert buffer is not None
+        buffer.filled(n, self._mask)
+        self._held += n
+        self._take_payload(n)
+        if self._left or not self._fin:
+            return []
+        return [self._end_binary(buffer)]
+
     def _straight_limit(self) -> int:
         """Return the largest payload that can go the straight line, -1 if none can."""
         if self.reading is _OPEN and not (self._discarding or self._streaming):
-            return self._short
+            return self._straight
         return -1
 
     def read_as_stream(self) -> list[Event]:
@@ -217,10 +261,11 @@ class Protocol:
         self._held_back = False
         events: list[Event] = []
         if in_message:
-            assembled = self._assembled or b""
-            self._assembled = None
-            self._decoder = _new_utf8_decoder() if self._text else None
-            self._stream(bytes(assembled), False, events)
+            piece = self._give_up_held()
+            if piece:
+                events.append(Fragment(piece, False))
+            if self._text and self._decoder is None:
+                self._decoder = _new_utf8_decoder()
         return events + self.receive_data(b"")
 
     def read_whole(self) -> bool:
@@ -239,7 +284,7 @@ class Protocol:
         """
         self._discarding = True
         self._held_back = False
-        self._assembled = None
+        self._give_up_held()
         self._decoder = None
         return self.receive_data(b"")
 
@@ -279,11 +324,10 @@ class Protocol:
             if start + n > len(data):
                 self._pending = data[at:]
                 return -1
-            payload: bytes | bytearray = data[start : start + n]
-            if start > key_at:
-                payload = apply_mask(payload, data[key_at:start])
-            self._receive_control(opcode, bytes(payload), events)
-            return start + n
+            end = start + n
+            payload = unmask(data, start, end) if start > key_at else data[start:end]
+            self._receive_control(opcode, payload, events)
+            return end
         if not self._begin_data_frame(opcode, n, events):
             self._pending = data[at:]
             self._held_back = True
@@ -322,10 +366,9 @@ class Protocol:
             return True
         if opcode != _CONTINUATION:
             self._fragments = 0
-        so_far = 0 if self._assembled is None else len(self._assembled)
         if not self._streaming:
-            if self._max_size is not None and so_far + n > self._max_size:
-                read = f" after {so_far}" if so_far else ""
+            if self._max_size is not None and self._held + n > self._max_size:
+                read = f" after {self._held}" if self._held else ""
                 events.append(
                     TooBig(
                         CloseCode.MESSAGE_TOO_BIG,
@@ -352,54 +395,70 @@ class Protocol:
         """Take what is there of the current frame's payload; return where it ends."""
         n = min(self._left, len(data) - start)
         end = start + n
-        self._left -= n
-        last = self._fin and not self._left
+        last = self._fin and n == self._left
         if self._discarding:
-            if last:
-                self._decoder = None
-            return end
-        chunk: bytes | bytearray = data[start:end]
-        if self._mask:
-            chunk = apply_mask(chunk, self._mask)
-            turn = n & 3
-            self._mask = self._mask[turn:] + self._mask[:turn]
-        if self._streaming:
-            self._stream(bytes(chunk), last, events)
-        elif last:
-            self._complete(chunk, events)
+            self._left -= n
+        elif self._text or self._streaming:
+            chunk = data[start:end]
+            if self._mask:
+                chunk = apply_mask(chunk, self._mask)
+            self._take_payload(n)
+            if self._streaming:
+                self._stream(chunk, last, events)
+            else:
+                self._assemble_text(chunk, last, events)
         else:
-            self._assemble(chunk, events)
+            if self._buffer is None:
+                self._buffer = GrowingBuffer()
+            self._buffer.append(data, start, end, self._mask)
+            self._held += n
+            self._take_payload(n)
+            if last:
+                events.append(self._end_binary(self._buffer))
         return end
 
-    def _assemble(self, chunk: bytes | bytearray, events: list[Event]) -> None:
-        """Add to an unfinished message, and look at its text at once: bad text fails here."""
-        if self._text:
+    def _take_payload(self, n: int) -> None:
+        """Count bytes of the current frame that have come, and turn its mask for the next ones."""
+        self._left -= n
+        turn = n & 3
+        if turn:
+            self._mask = self._mask[turn:] + self._mask[:turn]
+
+    def _assemble_text(self, chunk: bytes, last: bool, events: list[Event]) -> None:
+        """Decode the next piece of a text at once: bad text fails here, and none is kept twice."""
+        try:
+            if last and self._decoder is None:
+                events.append(str(chunk, "utf-8"))
+                return
             if self._decoder is None:
                 self._decoder = _new_utf8_decoder()
-            try:
-                _decode(self._decoder, chunk)
-            except UnicodeDecodeError as exc:
-                self._violate(events, *_bad_text(exc))
-                return
-        if self._assembled is None:
-            self._assembled = bytearray()
-        self._assembled += chunk
-
-    def _complete(self, chunk: bytes | bytearray, events: list[Event]) -> None:
-        """Report a whole message, of which `chunk` is the last piece."""
-        assembled = self._assembled
-        if assembled is not None:
-            assembled += chunk
-            chunk = assembled
-            self._assembled = None
-        self._decoder = None
-        if not self._text:
-            events.append(bytes(chunk))
-            return
-        try:
-            events.append(str(chunk, "utf-8"))
+            piece = _decode(self._decoder, chunk, last)
         except UnicodeDecodeError as exc:
             self._violate(events, *_bad_text(exc))
+            return
+        # A string that nobody else holds grows in place, so this takes time linear in the text.
+        text, self._decoded = self._decoded, ""
+        text += piece
+        if last:
+            self._held = 0
+            self._decoder = None
+            events.append(text)
+        else:
+            self._decoded = text
+            self._held += len(chunk)
+
+    def _end_binary(self, buffer: GrowingBuffer) -> bytes:
+        """Return the message that is complete."""
+        self._buffer = None
+        self._held = 0
+        return buffer.take()
+
+    def _give_up_held(self) -> str | bytes:
+        """Hold nothing of the current message any more; return what it was."""
+        self._held = 0
+        buffer, self._buffer = self._buffer, None
+        text, self._decoded = self._decoded, ""
+        return text if buffer is None else buffer.take()
 
     def _stream(self, chunk: bytes, final: bool, events: list[Event]) -> None:
         """Report a piece of a message that is read as a stream."""
@@ -441,12 +500,12 @@ class Protocol:
         self.reading = Flow.CLOSED
         self._left = 0
         self._pending = b""
-        self._assembled = None
+        self._give_up_held()
         self._decoder = None
 
     # Writing
 
-    def send_message(self, payload: bytes, *, text: bool) -> tuple[bytes, ...]:
+    def send_message(self, payload: bytes, text: bool) -> tuple[bytes, ...]:
         """Return the buffers of an unfragmented message (§5.6).
 
         Args:
@@ -463,7 +522,7 @@ class Protocol:
             return encode_frame(first_byte, payload, self._next_mask())
         n = len(payload)
         if n < 126:
-            return (SHORT_HEADERS[first_byte][n] + payload,)
+            return (join_frame(SHORT_HEADERS[first_byte][n], payload, None),)
         return encode_frame(first_byte, payload, None)
 
     def send_fragment(self, payload: bytes, *, text: bool, final: bool) -> tuple[bytes, ...]:

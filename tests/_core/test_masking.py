@@ -43,16 +43,10 @@ def random(monkeypatch: pytest.MonkeyPatch) -> CountedRandom:
     return source
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 @pytest.mark.parametrize("n", SIZES)
-def test_octet_i_is_xored_with_octet_i_mod_4_of_the_mask(
-    n: int, kind: type[bytes | bytearray | memoryview]
-) -> None:
+def test_octet_i_is_xored_with_octet_i_mod_4_of_the_mask(n: int) -> None:
     payload = bytes((i * 7 + 3) & 0xFF for i in range(n))
-    given = kind(payload)
-    result = apply_mask(given, MASK)
-    assert result == masked(payload, MASK)
-    assert given == payload, "the payload was changed"
+    assert apply_mask(payload, MASK) == masked(payload, MASK)
 
 
 @pytest.mark.parametrize("n", SIZES)

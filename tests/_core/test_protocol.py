@@ -564,7 +564,7 @@ class Sending:
 
 
 SENDING = {
-    "message": Sending(lambda p: p.send_message(b"a", text=True), {Flow.OPEN: Step.WHOLE}),
+    "message": Sending(lambda p: p.send_message(b"a", True), {Flow.OPEN: Step.WHOLE}),
     "fragment": Sending(
         lambda p: p.send_fragment(b"a", text=True, final=False),
         {Flow.OPEN: Step.FIRST, Flow.IN_MESSAGE: Step.MIDDLE},
@@ -1090,7 +1090,7 @@ def test_message_is_sent_in_one_frame_masked_by_a_client_only(
 ) -> None:
     # §5.1, §6.1
     payload = bytes(i % 128 for i in range(n))
-    buffers = new_writer(is_client).send_message(payload, text=text)
+    buffers = new_writer(is_client).send_message(payload, text)
     frame = Frame(TEXT if text else BINARY, payload)
     assert b"".join(buffers) == encode(frame, to_server=is_client)
 
@@ -1166,8 +1166,8 @@ def test_every_frame_of_a_client_has_a_fresh_mask() -> None:
     masks = [bytes([0, 0, 0, i]) for i in range(6)]
     protocol = Protocol(is_client=True, next_mask=iter(masks).__next__)
     frames = [
-        b"".join(protocol.send_message(b"abcd", text=False)),
-        b"".join(protocol.send_message(bytes(300), text=False)),
+        b"".join(protocol.send_message(b"abcd", False)),
+        b"".join(protocol.send_message(bytes(300), False)),
         b"".join(protocol.send_fragment(b"abcd", text=False, final=False)),
         protocol.send_ping(b"abcd"),
         protocol.send_pong(b"abcd"),
@@ -1180,7 +1180,7 @@ def test_every_frame_of_a_client_has_a_fresh_mask() -> None:
 
 def test_masks_come_from_the_operating_system_unless_given() -> None:
     protocol = Protocol(is_client=True)
-    frames = [b"".join(protocol.send_message(b"abcd", text=False)) for _ in range(50)]
+    frames = [b"".join(protocol.send_message(b"abcd", False)) for _ in range(50)]
     assert len({frame[2:6] for frame in frames}) == 50
     assert all(masked(frame[6:], frame[2:6]) == b"abcd" for frame in frames)
 
@@ -1192,8 +1192,8 @@ def test_one_side_reads_what_the_other_sends(is_client: bool, size: int | None) 
     receiver = Peer(not is_client)
     sent = b"".join(
         (
-            *sender.send_message("käfer".encode(), text=True),
-            *sender.send_message(bytes(20000), text=False),
+            *sender.send_message("käfer".encode(), True),
+            *sender.send_message(bytes(20000), False),
             *sender.send_fragment(b"a", text=True, final=False),
             sender.send_ping(b"1"),
             *sender.send_fragment(b"b", text=True, final=True),

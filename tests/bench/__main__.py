@@ -6,62 +6,89 @@ Needs Linux and two cores: one for the server, which is measured, one for the lo
 from __future__ import annotations
 
 import argparse
-import os
-import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench.measure import Outcome, Settings, measure_row
-from tests.bench.report import render_row, write_json
+from tests.bench.goals import peers_needed, render_goals, rows_needed
+from tests.bench.measure import Settings, measure_row
+from tests.bench.prepare import check_system, raise_file_limit, take_own_core
+from tests.bench.report import render_row
+from tests.bench.results import Run, circumstances_now, read_run, write_run
 from tests.bench.rows import ROWS
 from tests.bench.servers import SERVERS
 
 WARM_UP: Final = 0.2
 
 
-def main() -> int:
-    """Measure what the command line asks for, and print it row by row."""
-    arguments = _parse_arguments()
-    if sys.platform != "linux":
-        print("the figures come from /proc, which only Linux has", file=sys.stderr)
-        return 2
-    settings = Settings(arguments.rounds, arguments.seconds, WARM_UP, server_core=_take_own_core())
-    # Two thousand connections are more open files than most systems allow at first.
-    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    results: dict[str, list[Outcome]] = {}
-    for name in arguments.rows:
-        results[name] = measure_row(ROWS[name], arguments.peers, settings)
-        print("\n".join(render_row(ROWS[name], results[name])), flush=True)
-        if arguments.json is not None:
-            write_json(arguments.json, results, settings)
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for, or read it, and print it."""
+    arguments = _parse_arguments(words)
+    if arguments.files:
+        try:
+            runs = [read_run(path) for path in arguments.files]
+        except (OSError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 2
+        for run in runs:
+            for name in filter(ROWS.__contains__, run.rows):
+                print("\n".join(render_row(ROWS[name], run.rows[name])))
+    else:
+        if reason := check_system():
+            print(reason, file=sys.stderr)
+            return 2
+        runs = [_measure(arguments)]
+    if arguments.goals:
+        print("\n".join(render_goals(runs)))
     return 0
 
 
-def _take_own_core() -> int:
-    """Pin this process, which makes the load, to one core; return the core for the servers."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        print("only one core: the load and the servers share it", file=sys.stderr)
-    os.sched_setaffinity(0, {cores[0]})
-    return cores[-1]
+def _measure(arguments: argparse.Namespace) -> Run:
+    goals: bool = arguments.goals
+    rows = arguments.rows or (rows_needed() if goals else list(ROWS))
+    peers = arguments.peers or (peers_needed() if goals else list(SERVERS))
+    run = Run(circumstances_now(arguments.rounds, arguments.seconds))
+    settings = Settings(arguments.rounds, arguments.seconds, WARM_UP, server_core=take_own_core())
+    raise_file_limit()
+    for name in rows:
+        run.rows[name] = measure_row(ROWS[name], peers, settings)
+        print("\n".join(render_row(ROWS[name], run.rows[name])), flush=True)
+        if arguments.json is not None:
+            write_run(arguments.json, run)
+    return run
 
 
-def _parse_arguments() -> argparse.Namespace:
+def _parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         description="Measure the CPU time of echo servers per message, side by side.",
         epilog=f"Rows: {', '.join(ROWS)}. Peers: {', '.join(SERVERS)}.",
     )
-    parser.add_argument("--rows", type=_names_of_rows, default=list(ROWS), metavar="ROWS")
-    parser.add_argument("--peers", type=_names_of_peers, default=list(SERVERS), metavar="PEERS")
+    parser.add_argument("--rows", type=_names_of_rows, metavar="ROWS", help="default: all")
+    parser.add_argument("--peers", type=_names_of_peers, metavar="PEERS", help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="the best one counts (default: 5)")
     parser.add_argument(
         "--seconds", type=float, default=1.0, help="length of one turn (default: 1)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every turn there")
-    return parser.parse_args()
+    parser.add_argument(
+        "--goals",
+        action="store_true",
+        help="compare with the goals; by default, measure the rows and peers that have one",
+    )
+    parser.add_argument(
+        "--from",
+        type=Path,
+        nargs="+",
+        dest="files",
+        metavar="FILE",
+        help="measure nothing, take what --json wrote; of several files, the last counts",
+    )
+    arguments = parser.parse_args(words)
+    if arguments.files and (arguments.json or arguments.rows or arguments.peers):
+        parser.error("--from measures nothing: it excludes --rows, --peers and --json")
+    return arguments
 
 
 def _names_of_rows(value: str) -> list[str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 from array import array
 from collections import deque
 from dataclasses import dataclass
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 from typing import Final
 
+from tests.bench import secure
 from tests.bench.wire import (
     SEC_WEBSOCKET_ACCEPT,
     Exchange,
@@ -25,6 +27,8 @@ HOST: Final = "127.0.0.1"
 REPLY_TIMEOUT: Final = 20.0
 CLOSE_TIMEOUT: Final = 5.0
 BUFFER_SIZE: Final = 2 * 1024 * 1024
+# A loopback address has 28,000 free ports on most systems, and some of them rest a minute.
+CONNECTIONS_PER_ADDRESS: Final = 5000
 
 
 class LoadError(Exception):
@@ -39,6 +43,15 @@ class Sample:
     seconds: float
     p50_us: float
     p99_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the load goes: a port of this machine, and what is spoken there."""
+
+    port: int
+    websocket: bool
+    tls: ssl.SSLContext | None = None
 
 
 class Latencies:
@@ -63,7 +76,7 @@ class Channel:
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
-        self.unsent = b""
+        self.unsent = memoryview(b"")
         self.received = 0  # bytes of the reply that is not complete yet
         self.sent_at: deque[tuple[int, int]] = deque()  # when, and how many messages
 
@@ -71,29 +84,30 @@ class Channel:
 class Load:
     """A set of open connections to one server, each with its share of messages in flight."""
 
-    def __init__(self, port: int, exchange: Exchange, *, websocket: bool) -> None:
-        self.port = port
+    def __init__(self, target: Target, exchange: Exchange) -> None:
+        self.target = target
         self.exchange = exchange
-        self.websocket = websocket
         self.channels: dict[int, Channel] = {}
         self.poller = select.epoll()
-        self.buffer = bytearray(BUFFER_SIZE)
+        self.buffer = memoryview(bytearray(BUFFER_SIZE))
         self.in_flight = 0
+        self.send_some = _send_some if target.tls is None else _send_records
+        self.receive_some = _receive_some if target.tls is None else _receive_records
 
     def open(self, connections: int) -> None:
-        """Open that many connections and check that each one echoes.
+        """Open that many connections more and check that each one echoes.
 
         Raises:
             LoadError: the handshake fails or the echo differs from what was sent.
         """
         for _ in range(connections):
-            connected = open_connection(self.port, websocket=self.websocket)
+            place = len(self.channels) // CONNECTIONS_PER_ADDRESS
+            connected = open_connection(self.target, source=f"127.0.0.{1 + place}")
             self.channels[connected.fileno()] = Channel(connected)
             connected.sendall(self.exchange.sent)
             check_reply(connected, self.exchange.expected)
-        for fd, channel in self.channels.items():
-            channel.socket.setblocking(False)
-            self.poller.register(fd, select.EPOLLIN)
+            connected.setblocking(False)
+            self.poller.register(connected, select.EPOLLIN)
 
     def close(self) -> None:
         """Close all connections cleanly; one that the server does not close is just dropped."""
@@ -102,7 +116,7 @@ class Load:
         for connected in connections:
             try:
                 connected.settimeout(CLOSE_TIMEOUT)
-                request_close(connected, websocket=self.websocket)
+                request_close(connected, websocket=self.target.websocket)
             except OSError:
                 pass
         for connected in connections:
@@ -139,47 +153,123 @@ class Load:
                     replies = self._receive(channel)
                     if replies:
                         now = perf_counter_ns()
-                        _record(latencies, channel, replies, now)
-                        self.in_flight -= replies
+                        self._record(latencies, channel, replies, now)
                         if now < deadline:
                             batch = frames if replies == depth else frames[: replies * frame_size]
                             self._send(channel, batch, replies, now)
         return latencies.sample(started)
 
+    def run_paced(self, seconds: float, *, rate: float) -> Sample:
+        """Send `rate` messages per second, at even times, to one connection after the other.
+
+        A connection that still waits for its reply when its turn comes again has two in flight.
+
+        Raises:
+            LoadError: the server closed a connection or does not reply.
+        """
+        latencies = Latencies()
+        channels = list(self.channels.values())
+        interval = int(1e9 / rate)
+        started = perf_counter_ns()
+        for n in range(max(1, int(seconds * rate))):
+            due = started + n * interval
+            now = perf_counter_ns()
+            if now < due:
+                sleep((due - now) / 1e9)
+            self._send(channels[n % len(channels)], self.exchange.sent, 1, perf_counter_ns())
+            self._take_replies(latencies, 0)
+        while self.in_flight:
+            if not self._take_replies(latencies, REPLY_TIMEOUT):
+                raise LoadError(f"no reply for {REPLY_TIMEOUT:g} s, {self.in_flight} outstanding")
+        return latencies.sample(started)
+
+    def _take_replies(self, latencies: Latencies, timeout: float) -> bool:
+        """Take what has come; return whether anything had."""
+        events = self.poller.poll(timeout)
+        for fd, event in events:
+            channel = self.channels[fd]
+            if event & select.EPOLLOUT:
+                self._flush(channel)
+            if event & ~select.EPOLLOUT:
+                self._record(latencies, channel, self._receive(channel), perf_counter_ns())
+        return bool(events)
+
+    def _record(self, latencies: Latencies, channel: Channel, replies: int, now: int) -> None:
+        """Match replies with the oldest messages; they come back in the order they were sent."""
+        self.in_flight -= replies
+        while replies:
+            sent_at, count = channel.sent_at.popleft()
+            if count > replies:
+                channel.sent_at.appendleft((sent_at, count - replies))
+                count = replies
+            replies -= count
+            latencies.values.append(now - sent_at)
+            latencies.weights.append(count)
+
     def _send(self, channel: Channel, frames: bytes, count: int, now: int) -> None:
         channel.sent_at.append((now, count))
         self.in_flight += count
         if channel.unsent:
-            channel.unsent += frames
+            channel.unsent = memoryview(bytes(channel.unsent) + frames)
             return
-        try:
-            sent = channel.socket.send(frames)
-        except BlockingIOError:
-            sent = 0
+        sent = self.send_some(channel.socket, frames)
         if sent != len(frames):
-            channel.unsent = frames[sent:]
+            channel.unsent = memoryview(frames)[sent:]
             self.poller.modify(channel.socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
     def _flush(self, channel: Channel) -> None:
-        try:
-            sent = channel.socket.send(channel.unsent)
-        except BlockingIOError:
-            return
-        channel.unsent = channel.unsent[sent:]
+        channel.unsent = channel.unsent[self.send_some(channel.socket, channel.unsent) :]
         if not channel.unsent:
             self.poller.modify(channel.socket.fileno(), select.EPOLLIN)
 
     def _receive(self, channel: Channel) -> int:
         """Return the number of replies that one read completes."""
-        size = channel.socket.recv_into(self.buffer)
-        if size == 0:
-            raise LoadError("the server closed a connection")
+        size = self.receive_some(channel.socket, self.buffer)
         replies, channel.received = divmod(channel.received + size, len(self.exchange.expected))
         return replies
 
 
-def shake(port: int, seconds: float, *, websocket: bool) -> Sample:
+def _send_some(connected: socket.socket, frames: bytes | memoryview) -> int:
+    """Hand the kernel what it takes; return the number of bytes."""
+    try:
+        return connected.send(frames)
+    except BlockingIOError:
+        return 0
+
+
+def _receive_some(connected: socket.socket, buffer: memoryview) -> int:
+    """Read once; return the number of bytes."""
+    size = connected.recv_into(buffer)
+    if size == 0:
+        raise LoadError("the server closed a connection")
+    return size
+
+
+def _send_records(connected: socket.socket, frames: bytes | memoryview) -> int:
+    """Do as `_send_some` over TLS, which sends a record of 16 KiB at a time."""
+    rest = memoryview(frames)
+    try:
+        while rest:
+            rest = rest[connected.send(rest) :]
+    except ssl.SSLWantWriteError:
+        pass
+    return len(frames) - len(rest)
+
+
+def _receive_records(connected: socket.socket, buffer: memoryview) -> int:
+    """Read over TLS until nothing is left: epoll does not tell of what was decrypted already."""
+    total = 0
+    try:
+        while True:
+            total += _receive_some(connected, buffer)
+    except ssl.SSLWantReadError:
+        return total
+
+
+def shake(target: Target, seconds: float, exchange: Exchange | None = None) -> Sample:
     """Open connections one after another, closing each; the latency is that of the opening.
+
+    With an `exchange`, each sends that message and waits for its reply before it closes.
 
     Raises:
         LoadError: the handshake fails, or the server does not end the connection.
@@ -188,26 +278,34 @@ def shake(port: int, seconds: float, *, websocket: bool) -> Sample:
     started = now = perf_counter_ns()
     deadline = started + int(seconds * 1e9)
     while now < deadline:
-        with open_connection(port, websocket=websocket) as connected:
+        with open_connection(target) as connected:
             latencies.values.append(perf_counter_ns() - now)
             latencies.weights.append(1)
-            request_close(connected, websocket=websocket)
+            if exchange is not None:
+                connected.sendall(exchange.sent)
+                check_reply(connected, exchange.expected)
+            request_close(connected, websocket=target.websocket)
             wait_for_end(connected)
         now = perf_counter_ns()
     return latencies.sample(started)
 
 
-def open_connection(port: int, *, websocket: bool) -> socket.socket:
+def open_connection(target: Target, *, source: str = HOST) -> socket.socket:
     """Connect and do the opening handshake; a bare server echoes the request instead.
 
     Raises:
         LoadError: the reply is not what it must be.
     """
-    connected = socket.create_connection((HOST, port), timeout=REPLY_TIMEOUT)
+    # Without a source the kernel knows where the connection goes when it picks a port, and has more
+    # of them to pick from.
+    address = None if source == HOST else (source, 0)
+    connected = socket.create_connection((HOST, target.port), REPLY_TIMEOUT, address)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    request = encode_request(port)
+    if target.tls is not None:
+        connected = target.tls.wrap_socket(connected, server_hostname=secure.NAME)
+    request = encode_request(target.port)
     connected.sendall(request)
-    if websocket:
+    if target.websocket:
         check_response(connected)
     else:
         check_reply(connected, request)
@@ -269,18 +367,6 @@ def wait_for_end(connected: socket.socket) -> None:
         pass
     except TimeoutError as error:
         raise LoadError(f"the server did not close within {CLOSE_TIMEOUT:g} s") from error
-
-
-def _record(latencies: Latencies, channel: Channel, replies: int, now: int) -> None:
-    """Match replies with the oldest messages; they come back in the order they were sent."""
-    while replies:
-        sent_at, count = channel.sent_at.popleft()
-        if count > replies:
-            channel.sent_at.appendleft((sent_at, count - replies))
-            count = replies
-        replies -= count
-        latencies.values.append(now - sent_at)
-        latencies.weights.append(count)
 
 
 def _percentile(pairs: list[tuple[int, int]], count: int, percent: int) -> float:

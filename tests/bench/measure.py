@@ -8,11 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.bench.load import Load, LoadError, shake
+from tests.bench.imports import ImportFailed, imports_of, measure_import
+from tests.bench.load import Load, LoadError, Sample, Target, shake
 from tests.bench.process import ServerFailed, ServerProcess
 from tests.bench.rows import Kind, Row
+from tests.bench.secure import Tls, made_up_certificate
 from tests.bench.servers import speaks_websocket
-from tests.bench.wire import exchange_for
+from tests.bench.wire import Exchange, exchange_of
 
 BREAK_IN_CONNECTIONS: Final = 10
 
@@ -21,8 +23,9 @@ BREAK_IN_CONNECTIONS: Final = 10
 class Turn:
     """What one peer took in one round.
 
-    `cost` is microseconds of CPU time of the server per message or per connection, and for
-    an idle row KiB of its resident memory per connection. The rest is seen from outside.
+    `cost` is microseconds of CPU time of the server per message or per connection; for an idle
+    row KiB of its resident memory per connection, and for an import milliseconds of CPU time.
+    The rest is seen from outside.
     """
 
     cost: float
@@ -57,44 +60,91 @@ class Settings:
 
 def measure_row(row: Row, peers: Iterable[str], settings: Settings) -> list[Outcome]:
     """Measure `row` on every peer; one that fails is out of this row, with the reason."""
-    outcomes = [Outcome(peer) for peer in peers]
+    names = imports_of(peers) if row.kind is Kind.IMPORT else peers
+    outcomes = [Outcome(name) for name in names]
     with ExitStack() as stack:
-        servers: dict[str, ServerProcess] = {}
+        tls = stack.enter_context(made_up_certificate()) if row.tls else None
+        servers = Servers(row, settings, tls, stack)
         for n in range(settings.rounds):
             for outcome in outcomes:
                 if outcome.failure is None:
-                    _show(f"{row.name}: round {n + 1} of {settings.rounds}, {outcome.peer}")
-                    _take_turn(row, outcome, settings, servers, stack)
-    _show("")
+                    show(f"{row.name}: round {n + 1} of {settings.rounds}, {outcome.peer}")
+                    _take_turn(outcome, servers)
+    show("")
     return outcomes
 
 
-def _take_turn(
-    row: Row,
-    outcome: Outcome,
-    settings: Settings,
-    servers: dict[str, ServerProcess],
-    stack: ExitStack,
-) -> None:
+class Servers:
+    """The servers of one row: each is started for its first turn, and runs until the last."""
+
+    def __init__(self, row: Row, settings: Settings, tls: Tls | None, stack: ExitStack) -> None:
+        self.row = row
+        self.settings = settings
+        self._tls = tls
+        self._stack = stack
+        self._started: dict[str, ServerProcess] = {}
+
+    def new(self, name: str) -> ServerProcess:
+        """Return a server that is to be started yet."""
+        certificate = self._tls.certificate if self._tls else None
+        return ServerProcess(name, core=self.settings.server_core, certificate=certificate)
+
+    def get(self, name: str) -> ServerProcess:
+        """Return the server that runs, broken in."""
+        if name not in self._started:
+            self._started[name] = self._stack.enter_context(self.new(name))
+            self.break_in(self._started[name])
+        return self._started[name]
+
+    def prepare(self, server: ServerProcess) -> Load:
+        """Return the load of the row on that server, with no connections yet."""
+        return Load(self.target(server), self._exchange(server.name))
+
+    def target(self, server: ServerProcess) -> Target:
+        """Return how to reach that server."""
+        client = self._tls.client if self._tls else None
+        return Target(server.port, speaks_websocket(server.name), client)
+
+    def break_in(self, server: ServerProcess) -> None:
+        """Open and close a few connections, for what a process does and allocates only once.
+
+        This matters: asyncio reads into 256 KiB that it then shrinks, and until the process has
+        freed one such block whole, which the end of a connection does, glibc maps and unmaps
+        memory for every read. That is three quarters of the cost of a bare echo.
+        """
+        load = self.prepare(server)
+        try:
+            load.open(BREAK_IN_CONNECTIONS)
+        finally:
+            load.close()
+        server.settle()
+
+    def _exchange(self, name: str) -> Exchange:
+        row = self.row
+        return exchange_of(row.payload_size, text=row.text, websocket=speaks_websocket(name))
+
+
+def _take_turn(outcome: Outcome, servers: Servers) -> None:
     try:
-        if row.kind is Kind.IDLE:
-            # A process of its own for each reading: memory once taken is not given back.
-            with ServerProcess(outcome.peer, core=settings.server_core) as server:
-                outcome.turns.append(_measure_idle(row, server))
-            return
-        if outcome.peer not in servers:
-            server = ServerProcess(outcome.peer, core=settings.server_core)
-            servers[outcome.peer] = stack.enter_context(server)
-            _break_in(row, server)
-        server = servers[outcome.peer]
-        measure = _measure_echo if row.kind is Kind.ECHO else _measure_shake
-        outcome.turns.append(measure(row, server, settings))
-    except (ServerFailed, LoadError, OSError) as error:
+        outcome.turns.append(_measure(outcome.peer, servers))
+    except (ServerFailed, LoadError, ImportFailed, OSError) as error:
         outcome.failure = f"{type(error).__name__}: {error}"
 
 
-def _measure_echo(row: Row, server: ServerProcess, settings: Settings) -> Turn:
-    load = _prepare(row, server)
+def _measure(name: str, servers: Servers) -> Turn:
+    if servers.row.kind is Kind.IMPORT:
+        return Turn(measure_import(name, servers.settings.seconds) / 1e6)
+    if servers.row.kind is Kind.IDLE:
+        # A process of its own for each reading: memory once taken is not given back.
+        with servers.new(name) as server:
+            return _measure_idle(servers, server)
+    measure = _measure_echo if servers.row.kind is Kind.ECHO else _measure_shake
+    return measure(servers, servers.get(name))
+
+
+def _measure_echo(servers: Servers, server: ServerProcess) -> Turn:
+    row, settings = servers.row, servers.settings
+    load = servers.prepare(server)
     try:
         load.open(row.connections)
         load.run(settings.warm_up, depth=row.depth)
@@ -104,54 +154,37 @@ def _measure_echo(row: Row, server: ServerProcess, settings: Settings) -> Turn:
     finally:
         load.close()
     server.settle()
-    rate = sample.count / sample.seconds
-    return Turn(used / sample.count / 1000, rate, sample.p50_us, sample.p99_us)
+    return turn_of(used, sample)
 
 
-def _measure_shake(row: Row, server: ServerProcess, settings: Settings) -> Turn:
-    websocket = speaks_websocket(server.name)
-    shake(server.port, settings.warm_up, websocket=websocket)
+def _measure_shake(servers: Servers, server: ServerProcess) -> Turn:
+    target = servers.target(server)
+    shake(target, servers.settings.warm_up)
     before = server.settle()
-    sample = shake(server.port, settings.seconds, websocket=websocket)
-    used = server.settle() - before
-    rate = sample.count / sample.seconds
-    return Turn(used / sample.count / 1000, rate, sample.p50_us, sample.p99_us)
+    sample = shake(target, servers.settings.seconds)
+    return turn_of(server.settle() - before, sample)
 
 
-def _measure_idle(row: Row, server: ServerProcess) -> Turn:
-    _break_in(row, server)
+def _measure_idle(servers: Servers, server: ServerProcess) -> Turn:
+    servers.break_in(server)
     before = server.resident_kib()
-    load = _prepare(row, server)
+    load = servers.prepare(server)
     try:
-        load.open(row.connections)
+        load.open(servers.row.connections)
         server.settle()
         used = server.resident_kib() - before
     finally:
         load.close()
-    return Turn(used / row.connections)
+    return Turn(used / servers.row.connections)
 
 
-def _prepare(row: Row, server: ServerProcess) -> Load:
-    websocket = speaks_websocket(server.name)
-    return Load(server.port, exchange_for(row, websocket=websocket), websocket=websocket)
+def turn_of(nanoseconds: int, sample: Sample) -> Turn:
+    """Return what a stretch of load cost, given the CPU time of the server."""
+    rate = sample.count / sample.seconds
+    return Turn(nanoseconds / sample.count / 1000, rate, sample.p50_us, sample.p99_us)
 
 
-def _break_in(row: Row, server: ServerProcess) -> None:
-    """Open and close a few connections, for what a process does and allocates only once.
-
-    This matters: asyncio reads into 256 KiB that it then shrinks, and until the process has
-    freed one such block whole, which the end of a connection does, glibc maps and unmaps
-    memory for every read. That is three quarters of the cost of a bare echo.
-    """
-    load = _prepare(row, server)
-    try:
-        load.open(BREAK_IN_CONNECTIONS)
-    finally:
-        load.close()
-    server.settle()
-
-
-def _show(progress: str) -> None:
+def show(progress: str) -> None:
     """Overwrite the line of progress, if a person is watching."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{progress}", end="", file=sys.stderr, flush=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.bench.servers import MAX_SIZE
+
 START_TIMEOUT: Final = 30.0
 STOP_TIMEOUT: Final = 5.0
 # The kernel adds up the time of a task when it stops running: wait until it sleeps.
@@ -24,15 +26,20 @@ class ServerFailed(Exception):
 class ServerProcess:
     """One of the servers of `servers.py`, running until the end of the `with` block."""
 
-    def __init__(self, name: str, *, core: int) -> None:
+    def __init__(
+        self, name: str, *, core: int, max_size: int = MAX_SIZE, certificate: Path | None = None
+    ) -> None:
         self.name = name
-        self.core = core
         self.port = 0
+        self._command = [sys.executable, "-m", "tests.bench.servers", name]
+        self._command += ["--core", str(core), "--max-size", str(max_size)]
+        if certificate is not None:
+            self._command += ["--certificate", str(certificate)]
 
     def __enter__(self) -> Self:
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.servers", self.name, "--core", str(self.core)],
+            self._command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,

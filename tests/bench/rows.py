@@ -13,6 +13,7 @@ class Kind(Enum):
     ECHO = "messages, sent and echoed"
     SHAKE = "connection at a time: opened, and closed cleanly, without a message"
     IDLE = "connections, left alone after one message each"
+    IMPORT = "importing the library in an interpreter that has imported its event loop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +22,28 @@ class Row:
 
     name: str
     kind: Kind
-    connections: int
-    payload_size: int
+    connections: int = 0
+    payload_size: int = 0
     text: bool = False
     depth: int = 0
+    tls: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What the cost is counted in, per message, connection or import."""
+        units: dict[Kind, str] = {Kind.IDLE: "KiB", Kind.IMPORT: "cpu ms"}
+        return units.get(self.kind, "cpu us")
 
     def describe(self) -> str:
         """Return the load in words."""
+        if self.kind is Kind.IMPORT:
+            return str(self.kind.value)
         if self.kind is not Kind.ECHO:
             return f"{self.connections} {self.kind.value}"
         type_ = "text" if self.text else "binary"
         return (
-            f"connections: {self.connections}, {self.payload_size} bytes of {type_} a message, "
-            f"in flight on each: {self.depth}"
+            f"connections: {self.connections}{' over TLS' if self.tls else ''}, "
+            f"{self.payload_size} bytes of {type_} a message, in flight on each: {self.depth}"
         )
 
 
@@ -47,7 +57,10 @@ ROWS: Final = {
         Row("txt1k", Kind.ECHO, 10, 1024, text=True, depth=10),
         Row("64k", Kind.ECHO, 4, 64 * 1024, depth=1),
         Row("1M", Kind.ECHO, 2, 1024 * 1024, depth=1),
+        Row("tls1k", Kind.ECHO, 100, 1024, depth=1, tls=True),
+        Row("tls64k", Kind.ECHO, 4, 64 * 1024, depth=1, tls=True),
         Row("shake", Kind.SHAKE, 1, 32),
         Row("idle", Kind.IDLE, 2000, 32),
+        Row("import", Kind.IMPORT),
     )
 }

@@ -2,8 +2,9 @@
 
 `python -m tests.bench.servers NAME` serves on a free port of 127.0.0.1, prints the port and
 runs until it is terminated. On all of them: no compression, no keepalive, messages up to
-MAX_SIZE, and a connection that ends is no error. Each one imports what it needs and nothing
-else, because the memory of the process is measured too.
+the same size, TLS as the standard library sets it up, and a connection that ends is no error.
+Each one imports what it needs and nothing else, because the memory of the process is measured
+too.
 """
 
 from __future__ import annotations
@@ -13,11 +14,22 @@ import asyncio
 import functools
 import os
 import resource
+import ssl
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, cast
 
 HOST: Final = "127.0.0.1"
 MAX_SIZE: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What all servers are told alike: the largest message in bytes, and the context for TLS."""
+
+    max_size: int = MAX_SIZE
+    tls: ssl.SSLContext | None = None
 
 
 def announce(port: int) -> None:
@@ -25,20 +37,22 @@ def announce(port: int) -> None:
     print(port, flush=True)
 
 
-def run_on_asyncio(main: Callable[[], Coroutine[None, None, None]]) -> None:
+def run_on_asyncio(
+    main: Callable[[Options], Coroutine[None, None, None]], options: Options
+) -> None:
     """Run `main` on the event loop of the standard library."""
-    asyncio.run(main())
+    asyncio.run(main(options))
 
 
-def run_on_uvloop(main: Callable[[], Coroutine[None, None, None]]) -> None:
+def run_on_uvloop(main: Callable[[Options], Coroutine[None, None, None]], options: Options) -> None:
     """Run `main` on uvloop."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+        runner.run(main(options))
 
 
-def serve_anyws(backend: str, *, use_uvloop: bool = False) -> None:
+def serve_anyws(backend: str, options: Options, *, use_uvloop: bool = False) -> None:
     """Serve with this library."""
     import anyio
 
@@ -50,15 +64,17 @@ def serve_anyws(backend: str, *, use_uvloop: bool = False) -> None:
 
     async def main() -> None:
         # Compression is off unless asked for.
-        async with anyws.serve(echo, HOST, 0, max_size=MAX_SIZE, ping_interval=None) as server:
+        async with anyws.serve(
+            echo, HOST, 0, ssl=options.tls, max_size=options.max_size, ping_interval=None
+        ) as server:
             announce(server.port)
             await anyio.sleep_forever()
 
-    options = {"use_uvloop": use_uvloop} if backend == "asyncio" else {}
-    anyio.run(main, backend=backend, backend_options=options)
+    backend_options = {"use_uvloop": use_uvloop} if backend == "asyncio" else {}
+    anyio.run(main, backend=backend, backend_options=backend_options)
 
 
-def serve_websockets_trio() -> None:
+def serve_websockets_trio(options: Options) -> None:
     """Serve with the trio side of websockets."""
     import trio
     from websockets.exceptions import ConnectionClosed
@@ -73,7 +89,14 @@ def serve_websockets_trio() -> None:
 
     async def main() -> None:
         start = functools.partial(
-            serve, echo, 0, host=HOST, compression=None, ping_interval=None, max_size=MAX_SIZE
+            serve,
+            echo,
+            0,
+            host=HOST,
+            ssl=options.tls,
+            compression=None,
+            ping_interval=None,
+            max_size=options.max_size,
         )
         async with trio.open_nursery() as nursery:
             server = await nursery.start(start)
@@ -82,7 +105,7 @@ def serve_websockets_trio() -> None:
     trio.run(main)
 
 
-async def serve_websockets_asyncio() -> None:
+async def serve_websockets_asyncio(options: Options) -> None:
     """Serve with the asyncio side of websockets."""
     from websockets.asyncio.server import ServerConnection, serve
     from websockets.exceptions import ConnectionClosed
@@ -95,13 +118,19 @@ async def serve_websockets_asyncio() -> None:
             pass
 
     async with serve(
-        echo, HOST, 0, compression=None, ping_interval=None, max_size=MAX_SIZE
+        echo,
+        HOST,
+        0,
+        ssl=options.tls,
+        compression=None,
+        ping_interval=None,
+        max_size=options.max_size,
     ) as server:
         announce(next(iter(server.sockets)).getsockname()[1])
         await server.serve_forever()
 
 
-def serve_trio_websocket() -> None:
+def serve_trio_websocket(options: Options) -> None:
     """Serve with trio-websocket."""
     import trio
     from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
@@ -116,7 +145,12 @@ def serve_trio_websocket() -> None:
 
     async def main() -> None:
         start = functools.partial(
-            serve_websocket, echo, HOST, 0, ssl_context=None, max_message_size=MAX_SIZE
+            serve_websocket,
+            echo,
+            HOST,
+            0,
+            ssl_context=options.tls,
+            max_message_size=options.max_size,
         )
         async with trio.open_nursery() as nursery:
             server = await nursery.start(start)
@@ -125,7 +159,7 @@ def serve_trio_websocket() -> None:
     trio.run(main)
 
 
-async def serve_picows() -> None:
+async def serve_picows(options: Options) -> None:
     """Serve with the callbacks of picows."""
     from picows import (
         WSFrame,
@@ -147,12 +181,14 @@ async def serve_picows() -> None:
     def create(request: WSUpgradeRequest) -> Echo:
         return Echo()
 
-    server = await ws_create_server(create, HOST, 0, max_frame_size=MAX_SIZE)
+    server = await ws_create_server(
+        create, HOST, 0, ssl=options.tls, max_frame_size=options.max_size
+    )
     announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 
-async def serve_picows_websockets() -> None:
+async def serve_picows_websockets(options: Options) -> None:
     """Serve with the coroutines of picows."""
     from picows.websockets import ConnectionClosed, ServerConnection, serve
 
@@ -164,18 +200,24 @@ async def serve_picows_websockets() -> None:
             pass
 
     async with serve(
-        echo, HOST, 0, compression=None, ping_interval=None, max_size=MAX_SIZE
+        echo,
+        HOST,
+        0,
+        ssl=options.tls,
+        compression=None,
+        ping_interval=None,
+        max_size=options.max_size,
     ) as server:
         announce(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
 
-async def serve_aiohttp() -> None:
+async def serve_aiohttp(options: Options) -> None:
     """Serve with aiohttp."""
     from aiohttp import WSMsgType, web
 
     async def echo(request: web.Request) -> web.WebSocketResponse:
-        connection = web.WebSocketResponse(compress=False, max_msg_size=MAX_SIZE)
+        connection = web.WebSocketResponse(compress=False, max_msg_size=options.max_size)
         await connection.prepare(request)
         async for message in connection:
             if message.type is WSMsgType.TEXT:
@@ -188,16 +230,16 @@ async def serve_aiohttp() -> None:
     application.router.add_get("/", echo)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, HOST, 0).start()
+    await web.TCPSite(runner, HOST, 0, ssl_context=options.tls).start()
     announce(runner.addresses[0][1])
     await asyncio.Event().wait()
 
 
-def serve_bare_trio() -> None:
+def serve_bare_trio(options: Options) -> None:
     """Echo bytes on trio, without WebSocket: the floor for anything on its streams."""
     import trio
 
-    async def echo(stream: trio.SocketStream) -> None:
+    async def echo(stream: trio.abc.Stream) -> None:
         try:
             async for chunk in stream:
                 await stream.send_all(chunk)
@@ -205,15 +247,18 @@ def serve_bare_trio() -> None:
             pass
 
     async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            start = functools.partial(trio.serve_tcp, echo, 0, host=HOST)
-            listeners = await nursery.start(start)
-            announce(listeners[0].socket.getsockname()[1])
+        sockets = await trio.open_tcp_listeners(0, host=HOST)
+        announce(sockets[0].socket.getsockname()[1])
+        if options.tls is None:
+            await trio.serve_listeners(echo, sockets)
+        else:
+            listeners = [trio.SSLListener(socket, options.tls) for socket in sockets]
+            await trio.serve_listeners(echo, listeners)
 
     trio.run(main)
 
 
-async def serve_bare_protocol() -> None:
+async def serve_bare_protocol(options: Options) -> None:
     """Echo bytes with an asyncio protocol, without WebSocket: the floor for its transports."""
 
     class Echo(asyncio.Protocol):
@@ -224,12 +269,13 @@ async def serve_bare_protocol() -> None:
         def data_received(self, data: bytes) -> None:
             self.transport.write(data)
 
-    server = await asyncio.get_running_loop().create_server(Echo, HOST, 0)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, HOST, 0, ssl=options.tls)
     announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 
-SERVERS: Final[dict[str, Callable[[], None]]] = {
+SERVERS: Final[dict[str, Callable[[Options], None]]] = {
     "anyws-trio": functools.partial(serve_anyws, "trio"),
     "anyws-asyncio": functools.partial(serve_anyws, "asyncio"),
     "anyws-uvloop": functools.partial(serve_anyws, "asyncio", use_uvloop=True),
@@ -258,12 +304,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.servers")
     parser.add_argument("name", choices=tuple(SERVERS))
     parser.add_argument("--core", type=int, help="the only core to run on")
+    parser.add_argument("--max-size", type=int, default=MAX_SIZE, help="of a message, in bytes")
+    parser.add_argument("--certificate", type=Path, help="with its key, in PEM: serve over TLS")
     arguments = parser.parse_args()
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    SERVERS[arguments.name]()
+    tls = None
+    if arguments.certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(arguments.certificate)
+    SERVERS[arguments.name](Options(arguments.max_size, tls))
 
 
 if __name__ == "__main__":

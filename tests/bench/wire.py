@@ -10,8 +10,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from tests.bench.rows import Row
-
 TEXT: Final = 0x1
 BINARY: Final = 0x2
 CLOSE: Final = 0x8
@@ -34,12 +32,18 @@ class Exchange:
     expected: bytes
 
 
-def exchange_for(row: Row, *, websocket: bool) -> Exchange:
-    """Return the message of `row`; a bare server gets the same bytes and returns them all."""
-    opcode = TEXT if row.text else BINARY
-    payload = bytes(0x20 + n % 0x5F for n in range(row.payload_size))
+def exchange_of(size: int, *, text: bool = False, websocket: bool = True) -> Exchange:
+    """Return a message of that size; a bare server gets the same bytes and returns them all."""
+    opcode = TEXT if text else BINARY
+    payload = printable(size)
     sent = encode_frame(opcode, payload, masked=True)
     return Exchange(sent, encode_frame(opcode, payload, masked=False) if websocket else sent)
+
+
+def printable(size: int) -> bytes:
+    """Return that many bytes of ASCII, from the space to the tilde over and over."""
+    pattern = bytes(range(0x20, 0x7F))
+    return (pattern * (size // len(pattern) + 1))[:size]
 
 
 def encode_close() -> bytes:

@@ -274,7 +274,7 @@ class Dialogue(RuleBasedStateMachine):
     def send_message(self, message: str | bytes) -> None:
         text = isinstance(message, str)
         payload = message.encode() if isinstance(message, str) else message
-        self.put(*self.sender.send_message(payload, text=text))
+        self.put(*self.sender.send_message(payload, text))
         self.sent.append(message)
 
     @precondition(lambda self: self.is_sending(Flow.OPEN))

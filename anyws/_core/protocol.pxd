@@ -1,0 +1,30 @@
+# Types for the compiled build of `protocol.py`; without Cython nothing reads this file.
+cimport cython
+
+
+cdef class Protocol:
+    cdef object _buffer, _decoder, _next_mask, _max_size, _max_fragments
+    cdef bytes _pending, _mask
+    cdef str _decoded
+    cdef Py_ssize_t _left, _held, _straight, _fragments
+    cdef int _expected_mask_bit
+    cdef bint _held_back, _fin, _text, _streaming, _stream_next, _discarding
+    cdef public object reading, writing
+
+    @cython.locals(
+        events=list, end=Py_ssize_t, at=Py_ssize_t, start=Py_ssize_t, n=Py_ssize_t,
+        limit=Py_ssize_t, mask_bit=int, header_size=int, first_byte=int,
+    )
+    cpdef list receive_data(self, bytes data)
+    cdef Py_ssize_t _straight_limit(self)
+    @cython.locals(size=Py_ssize_t)
+    cpdef payload_room(self)
+    cpdef list payload_filled(self, Py_ssize_t n)
+    @cython.locals(first_byte=int, second_byte=int, opcode=int, start=Py_ssize_t, key_at=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t _receive_frame(self, bytes data, Py_ssize_t at, list events) except -2
+    @cython.locals(end=Py_ssize_t, n=Py_ssize_t, last=bint)
+    cdef Py_ssize_t _receive_payload(self, bytes data, Py_ssize_t start, list events) except -2
+    @cython.locals(turn=int)
+    cdef _take_payload(self, Py_ssize_t n)
+    @cython.locals(n=Py_ssize_t, first_byte=int)
+    cpdef tuple send_message(self, bytes payload, bint text)
