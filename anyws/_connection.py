@@ -11,7 +11,6 @@ connection need no task, and nothing that is cancelled can leave half a frame be
 
 from __future__ import annotations
 
-import enum
 import os
 import uuid
 from collections import deque
@@ -39,15 +38,13 @@ from ._errors import (
 )
 from ._io.transport import Timer, Transport, Waiter
 from ._keepalive import Keepalive
+from ._message_path import CALLS_A_TURN, MessagePath, State, Verdict
 from ._options import ConnectionOptions
 from ._payload import WHOLE, BytesLike, Data, to_payload
 from ._stats import ConnectionStats
 from ._streams import FragmentedMessage, ReceiveStream, SendStream
 
 __all__ = ["Connection", "State"]
-
-# 1,024 messages not yet read, whatever their size: tiny ones cost more than their bytes.
-_MAX_UNREAD_MESSAGES = 1024
 
 # 1 s for the application to take, and answer, what came before a violation.
 _VIOLATION_GRACE = 1.0
@@ -61,30 +58,15 @@ _ANSWER_ON_ITS_WAY = 0.01
 # 16 Pings of keepalive are remembered, for a peer that lives and sends no Pongs.
 _MAX_UNANSWERED_PINGS = 16
 
-# Calls that need not wait take turns with other tasks every so often: 16 small messages are about
-# 0.2 ms of work.
-_CALLS_A_TURN = 16
-
-
-class State(enum.Enum):
-    """Where a connection is in its life (RFC 6455 §4.1, §7.1)."""
-
-    CONNECTING = "connecting"
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-# Looking up a member of an enum costs as much as the comparison itself.
 _OPEN, _CLOSED = State.OPEN, State.CLOSED
 
 
-class Connection(ObjectStream[str | bytes]):
+class Connection(MessagePath, ObjectStream[str | bytes]):
     """An open WebSocket connection, client or server.
 
     `ClientConnection` and `ServerConnection` are what `connect` and `serve` give; they are not
     made by hand. Any number of tasks may send, ping and close; one at a time may receive. A call
-    that has nothing to wait for returns without a checkpoint, except for one in sixteen.
+    that has nothing to wait for returns without a checkpoint, except for one in 64.
 
     Attributes:
         request: the request of the opening handshake.
@@ -104,37 +86,21 @@ class Connection(ObjectStream[str | bytes]):
         response: Response,
         subprotocol: str | None = None,
     ) -> None:
+        super().__init__(transport, protocol, options)
         self.request = request
         self.response = response
         self.subprotocol = subprotocol
-        self._transport = transport
-        self._reactor = transport.reactor
-        self._protocol = protocol
         self._options = options
         self._logger = options.logger
         self._id: uuid.UUID | None = None
-        self._state = State.OPEN
-        self._calls = 0
 
         # Reading
-        self._inbox: deque[str | bytes | Fragment] = deque()
-        self._unread_bytes = 0  # received while the inbox was not empty
-        self._max_buffer = options.max_buffer
-        self._paused = False
         self._paused_at = 0.0
         self._paused_s = 0.0
-        self._receiving = False
-        self._incoming: Incoming = "keep"
-        self._discarding = False  # only control frames count any more
         self._skipping = False  # the rest of a message whose stream was left early
-        self._arrival = self._reactor.new_waiter()
-        self._verdict: _Verdict | None = None  # waits behind messages that are not delivered
 
         # Writing
-        self._write_limit = options.write_limit
-        self._turns: deque[Waiter] = deque()
         self._room: list[Waiter] = []
-        self._fragmenting: object | None = None  # the task that sends a fragmented message
         self._send_timer: Timer | None = None
         self._owed_pong: bytes | None = None
         self._owes_ping = False
@@ -233,9 +199,11 @@ class Connection(ObjectStream[str | bytes]):
         Cancelling: no message is lost, repeated or brought out of order.
         Concurrency: one task at a time.
         """
-        if not self._inbox or self._receiving or self._calls >= _CALLS_A_TURN:
+        message = self._message_now()
+        if message is None:
             await self._wait_for_message()
-        return self._take_message()
+            message = self._take_message()
+        return message
 
     async def receive_text(self) -> str:
         """Receive one message, which must be text.
@@ -278,15 +246,6 @@ class Connection(ObjectStream[str | bytes]):
         """
         return self
 
-    async def __anext__(self) -> str | bytes:
-        # As `receive`, without a coroutine of it in between.
-        if not self._inbox or self._receiving or self._calls >= _CALLS_A_TURN:
-            try:
-                await self._wait_for_message()
-            except ConnectionClosedOK:
-                raise StopAsyncIteration from None
-        return self._take_message()
-
     def receive_stream(self, *, max_size: int | None = None) -> ReceiveStream:
         """Receive one message piece by piece, as its bytes arrive, however it is framed.
 
@@ -303,53 +262,28 @@ class Connection(ObjectStream[str | bytes]):
 
     async def _wait_for_message(self) -> None:
         """Wait until there is something in the inbox, or let other tasks run."""
-        self._begin_receiving()
         try:
             if self._inbox:
                 await self._take_turns()
-            else:
-                await self._wait_for_arrival()
+            while not self._inbox:
+                await self._arrival.wait()
+                if not self._inbox:
+                    self._prepare_to_wait()
         finally:
             self._receiving = False
 
-    def _begin_receiving(self) -> None:
-        if self._incoming != "keep":
-            raise ConcurrencyError(
-                f"cancel_on_close(incoming={self._incoming!r}) is in force on this connection: "
-                "its messages are not kept"
-            )
-        if self._receiving:
-            raise ConcurrencyError("another task is receiving from this connection already")
-        self._receiving = True
-
-    def _take_message(self) -> str | bytes:
-        self._calls += 1
-        inbox = self._inbox
-        message = inbox.popleft()
-        if not inbox:
-            self._unread_bytes = 0
-            if self._paused:
-                self._caught_up()
-        return message  # type: ignore[return-value]  # fragments are for `receive_stream` only
-
     async def _wait_for_arrival(self) -> None:
-        inbox = self._inbox
-        while not inbox:
-            if self._verdict is not None:
-                # The application has had all that came before it.
-                self._apply_verdict()
-            if self._state is _CLOSED:
-                raise self._closed()
-            if self._paused:
-                self._resume()
-            self._calls = 0
-            self._transport.flush()
+        while not self._inbox:
+            self._prepare_to_wait()
             await self._arrival.wait()
 
-    async def _take_turns(self) -> None:
-        self._calls = 0
-        self._transport.flush()
-        await self._reactor.checkpoint()
+    def _look_up(self) -> None:
+        if self._verdict is not None:
+            # The application has had all that came before it.
+            self._apply_verdict()
+        if self._state is _CLOSED:
+            raise self._closed()
+        self._resume()
 
     def _caught_up(self) -> None:
         """The inbox is empty."""
@@ -392,33 +326,15 @@ class Connection(ObjectStream[str | bytes]):
         self._paused = False
         self._paused_s += self._reactor.clock() - self._paused_at
 
-    # Receiving: called by the transport
+    # Receiving: called by the transport, for the rest of which see `MessagePath`
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the transport. Not for applications."""
-        self._keepalive.heard_at = self._reactor.clock()
-        inbox = self._inbox
-        for event in self._protocol.receive_data(data):
-            if type(event) is bytes or type(event) is str:
-                inbox.append(event)
-            else:
-                self._handle(event)
-        if inbox:
-            if self._incoming != "keep":
-                self._drop_inbox()
-                return
-            self._unread_bytes += len(data)
-            if (
-                self._unread_bytes >= self._max_buffer or len(inbox) >= _MAX_UNREAD_MESSAGES
-            ) and not self._discarding:
-                self._pause()
-            self._arrival.wake_now()
-        elif (
+    def _check_unfinished(self) -> None:
+        """Pause if a message grows beyond bounds while nobody waits for it."""
+        if (
             self._options.max_size is None
             and self._protocol.unfinished_bytes >= self._max_buffer
             and not self._discarding
         ):
-            # A message without bounds grows only while somebody waits for it.
             if self._incoming != "keep":
                 self._drop_unfinished()
             elif not self._receiving:
@@ -442,14 +358,14 @@ class Connection(ObjectStream[str | bytes]):
         elif isinstance(event, TooBig):
             # The application may still ask for it as a stream: as long as nobody waits for a
             # whole message, it waits, and so does the peer.
-            self._verdict = _Verdict(event.code, event.reason, final=False)
+            self._verdict = Verdict(event.code, event.reason, final=False)
             if self._incoming == "keep":
                 self._pause()
                 self._arrival.wake()
             else:
                 self._apply_verdict()
         else:
-            self._verdict = _Verdict(event.code, event.reason, final=True)
+            self._verdict = Verdict(event.code, event.reason, final=True)
             if self._inbox and self._incoming == "keep" and self._state is State.OPEN:
                 self._pause()
                 self._verdict.timer = self._reactor.call_later(
@@ -488,7 +404,7 @@ class Connection(ObjectStream[str | bytes]):
             self._end_pause()
         self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())
         self._arrival.wake()
-        for waiter in (*self._turns, *self._room, *self._end_waiters):
+        for waiter in (*(self._turns or ()), *self._room, *self._end_waiters):
             waiter.wake()
         for ping in self._pings.values():
             ping.wake()
@@ -524,21 +440,19 @@ class Connection(ObjectStream[str | bytes]):
         has begun cannot be taken back: the connection is failed with 1011.
         Concurrency: any number of tasks; messages do not mix.
         """
-        if isinstance(data, WHOLE):
-            payload, is_text = to_payload(data, text)
-            self._calls += 1
-            if self._calls >= _CALLS_A_TURN:
-                await self._take_turns()
-            if (
-                self._state is not _OPEN
-                or self._turns
-                or self._fragmenting is not None
-                or self._transport.unsent >= self._write_limit
-            ):
-                await self._wait_for_turn()
-            self._transport.write(*self._protocol.send_message(payload, is_text))
-        else:
-            await self._send_iterable(data, text)
+        if not self._send_now(data, text):
+            if isinstance(data, WHOLE):
+                await self._send_later(data, text)
+            else:
+                await self._send_iterable(data, text)
+
+    async def _send_later(self, data: Data, text: bool | None) -> None:
+        payload, is_text = to_payload(data, text)
+        self._calls += 1
+        if self._calls >= CALLS_A_TURN:
+            await self._take_turns()
+        await self._wait_for_turn()
+        self._transport.write_all(self._protocol.send_message(payload, is_text))
 
     async def _send_iterable(
         self, data: Iterable[Data] | AsyncIterable[Data], text: bool | None
@@ -574,14 +488,17 @@ class Connection(ObjectStream[str | bytes]):
         if self._fragmenting is not None and self._fragmenting == _current_task():
             raise ConcurrencyError("this task is in the middle of a fragmented message itself")
         waiter = self._reactor.new_waiter()
-        self._turns.append(waiter)
+        if self._turns is None:
+            self._turns = deque()
+        turns = self._turns
+        turns.append(waiter)
         try:
             while True:
                 if self._state is not State.OPEN:
                     raise await self._no_longer_open()
                 self._transport.flush()
                 if (
-                    self._turns[0] is waiter
+                    turns[0] is waiter
                     and self._fragmenting is None
                     and self._transport.unsent < self._write_limit
                 ):
@@ -589,7 +506,9 @@ class Connection(ObjectStream[str | bytes]):
                 self._expect_room()
                 await waiter.wait()
         finally:
-            self._turns.remove(waiter)
+            turns.remove(waiter)
+            if not turns:
+                self._turns = None
             self._expect_room_no_more()
             self._next_turn()
 
@@ -608,7 +527,7 @@ class Connection(ObjectStream[str | bytes]):
     async def _wait_for_room(self) -> None:
         """Wait until fewer than `write_limit` bytes are queued."""
         self._calls += 1
-        if self._calls >= _CALLS_A_TURN:
+        if self._calls >= CALLS_A_TURN:
             await self._take_turns()
         if self._state is not State.OPEN:
             raise await self._no_longer_open()
@@ -950,7 +869,7 @@ class Connection(ObjectStream[str | bytes]):
         self._keepalive.stop()
         self._close_deadline = self._reactor.clock() + self._options.close_timeout
         self._set_close_timer(self._options.close_timeout, self._on_close_timeout)
-        for waiter in (*self._turns, *self._room):
+        for waiter in (*(self._turns or ()), *self._room):
             waiter.wake()
 
     def _finish_within(self, seconds: float) -> None:
@@ -1026,21 +945,6 @@ class Connection(ObjectStream[str | bytes]):
         closed = kind(sent, received, self._initiator or "transport")
         closed.__cause__ = None if normal else self._cause
         return closed
-
-
-class _Verdict:
-    """A reason to fail the connection that waits for the application to take what came before.
-
-    `final` is False if taking the message as a stream lifts it.
-    """
-
-    __slots__ = ("code", "final", "reason", "timer")
-
-    def __init__(self, code: int, reason: str, *, final: bool) -> None:
-        self.code = code
-        self.reason = reason
-        self.final = final
-        self.timer: Timer | None = None
 
 
 class _SentPing:

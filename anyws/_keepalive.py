@@ -27,8 +27,6 @@ class Keepalive:
     because its own application does not receive, the peer is not blamed.
 
     Attributes:
-        heard_at: when bytes last arrived, set by the connection; 0 if none did since the last Ping
-            was due.
         pong_at: when the last Pong arrived, set by the connection; 0 if none did.
     """
 
@@ -42,7 +40,6 @@ class Keepalive:
         "_timeout",
         "_timer",
         "_warned",
-        "heard_at",
         "pong_at",
     )
 
@@ -58,15 +55,15 @@ class Keepalive:
         self._deadline = inf  # when the silence since then has lasted too long
         self._heard_before = 0.0  # when bytes last arrived before that
         self._warned = False
-        self.heard_at = 0.0
         self.pong_at = 0.0
 
     def start(self) -> None:
         """Start the schedule, if there is one."""
         if self._interval is not None:
             # The opening handshake was a sign of life too.
-            self.heard_at = self._connection._reactor.clock()
-            self._due = self.heard_at + self._interval
+            connection = self._connection
+            connection._heard_at = connection._reactor.clock()
+            self._due = connection._heard_at + self._interval
             self._set_timer(self._interval)
 
     def stop(self) -> None:
@@ -90,7 +87,7 @@ class Keepalive:
     def _on_timer(self) -> None:
         connection = self._connection
         now = connection._reactor.clock()
-        if self.heard_at:
+        if connection._heard_at:
             self._deadline = inf
         elif now >= self._deadline:
             if not connection._paused:
@@ -104,8 +101,8 @@ class Keepalive:
             if self._timeout is not None and self._deadline == inf:
                 self._pinged_at = now
                 self._deadline = now + self._timeout
-            self._heard_before = self.heard_at or self._heard_before
-            self.heard_at = 0.0
+            self._heard_before = connection._heard_at or self._heard_before
+            connection._heard_at = 0.0
             connection._send_keepalive_ping()
         self._set_timer(min(self._due, self._deadline) - now)
 

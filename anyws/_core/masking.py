@@ -143,7 +143,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=mask_source.forget)
 
 try:
-    from ._speedups import (  # type: ignore[assignment]  # the same by another road
+    from ._speedups import (
         GrowingBuffer,
         apply_mask,
         join_frame,

@@ -17,6 +17,7 @@ cdef class Protocol:
     )
     cpdef list receive_data(self, bytes data)
     cdef Py_ssize_t _straight_limit(self)
+    cpdef bint wants_room(self)
     @cython.locals(size=Py_ssize_t)
     cpdef payload_room(self)
     cpdef list payload_filled(self, Py_ssize_t n)

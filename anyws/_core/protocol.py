@@ -218,15 +218,24 @@ class Protocol:
             self._pending = data[at:]
         return events
 
+    def wants_room(self) -> bool:
+        """Say whether the next bytes are best written to `payload_room`: a large binary frame's."""
+        return (
+            self._buffer is not None
+            and self._left >= _ROOM_FROM
+            and not (self._discarding or self._streaming)
+        )
+
     def payload_room(self) -> memoryview | None:
         """Return where the next bytes are to be written, or None if `receive_data` wants them.
 
-        Within the payload of a large binary frame it is in the message itself. The view must be
-        released, and `payload_filled` called, before anything else.
+        It is in the message itself. The view must be released, and `payload_filled` called, before
+        anything else.
         """
-        buffer = self._buffer
-        if buffer is None or self._left < _ROOM_FROM or self._discarding or self._streaming:
+        if not self.wants_room():
             return None
+        buffer = self._buffer
+        assert buffer is not None
         size = min(self._left, max(_ROOM_AT_LEAST, min(len(buffer), _ROOM_AT_MOST)))
         return buffer.room(size, self._left)
 

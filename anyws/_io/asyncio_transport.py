@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False, boundscheck=False
 """The reactor of asyncio and uvloop: the loop's own readers, writers and timers.
 
 Owns no task. It needs `add_reader`, which Windows' Proactor loop lacks: `task_reactor.py` serves
@@ -9,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import select
 from asyncio import AbstractEventLoop, CancelledError, current_task
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from functools import partial
 from socket import socket as Socket
 from time import monotonic
+from weakref import WeakKeyDictionary, ref
 
 from anyio.lowlevel import checkpoint
 
+from .epoll_set import EpollSet
 from .transport import Reactor, Timer, Waiter
 
-__all__ = ["AsyncioReactor"]
+__all__ = ["AsyncioEpollReactor", "AsyncioReactor", "AsyncioWaiter", "shared_reactor"]
 
 
 class AsyncioReactor(Reactor):
@@ -28,12 +30,11 @@ class AsyncioReactor(Reactor):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stops_at_errors = type(self._loop).__module__.partition(".")[0] == "uvloop"
-        self._readers: dict[Socket, Callable[[], None]] = {}  # of a loop that stops at errors
+        self._readers: dict[Socket, Callable[[], None]] = {}
 
     def add_reader(self, sock: Socket, callback: Callable[[], None]) -> None:
-        if self._stops_at_errors:
-            self._readers[sock] = callback = partial(self._read, sock, callback)
-        self._loop.add_reader(sock, callback)
+        self._readers[sock] = callback
+        self._loop.add_reader(sock, self._read, sock, callback)
 
     def remove_reader(self, sock: Socket) -> None:
         self._readers.pop(sock, None)
@@ -45,15 +46,16 @@ class AsyncioReactor(Reactor):
         libuv calls once more for a socket that was reset, and then stops watching it. But bytes
         that came before the reset may be left, and the end has not been read.
         """
+        self.read_at = monotonic()
         callback()
-        if sock in self._readers and _is_broken(sock):
+        if self._stops_at_errors and sock in self._readers and _is_broken(sock):
             self._loop.call_soon(self._watch_again, sock)
 
     def _watch_again(self, sock: Socket) -> None:
         callback = self._readers.get(sock)
         if callback is not None:
             self._loop.remove_reader(sock)
-            self._loop.add_reader(sock, callback)
+            self.add_reader(sock, callback)
 
     def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
         self._loop.add_writer(sock, callback)
@@ -88,7 +90,61 @@ def _is_broken(sock: Socket) -> bool:
     return bool(watched.poll(0))
 
 
-class AsyncioWaiter(Waiter):
+class AsyncioEpollReactor(AsyncioReactor):
+    """Does so with one epoll set, where there is epoll."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sockets: EpollSet | None = None  # while there are any
+
+    def add_reader(self, sock: Socket, callback: Callable[[], None]) -> None:
+        self._set().add_reader(sock, callback)
+
+    def remove_reader(self, sock: Socket) -> None:
+        self._set().remove_reader(sock)
+        self._let_go()
+
+    def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
+        self._set().add_writer(sock, callback)
+
+    def remove_writer(self, sock: Socket) -> None:
+        self._set().remove_writer(sock)
+        self._let_go()
+
+    def _set(self) -> EpollSet:
+        if self._sockets is None:
+            self._sockets = EpollSet()
+            self._loop.add_reader(self._sockets, self._dispatch)
+        return self._sockets
+
+    def _let_go(self) -> None:
+        sockets = self._sockets
+        if sockets is not None and sockets.is_empty:
+            self._loop.remove_reader(sockets)
+            sockets.close()
+            self._sockets = None
+
+    def _dispatch(self) -> None:
+        self.read_at = monotonic()
+        if self._sockets is not None:
+            self._sockets.dispatch()
+
+
+# A reactor lives as long as somebody uses it: it holds its loop, so the values must be weak too.
+_shared: WeakKeyDictionary[AbstractEventLoop, ref[AsyncioEpollReactor]] = WeakKeyDictionary()
+
+
+def shared_reactor(loop: AbstractEventLoop) -> AsyncioEpollReactor:
+    """Return the reactor that all servers and connections of the running loop share."""
+    known = _shared.get(loop)
+    reactor = None if known is None else known()
+    if reactor is None:
+        reactor = AsyncioEpollReactor()
+        _shared[loop] = ref(reactor)
+    return reactor
+
+
+class AsyncioWaiter:
     """Its own future: what asyncio asks of an object that a task waits for, and no more.
 
     It is used over and over, and `wake_now` steps the task from within the reader's callback, where
@@ -100,7 +156,14 @@ class AsyncioWaiter(Waiter):
     `_asyncio_future_blocking` adds a callback to it, and asks it for its result then.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_callback",
+        "_cancelled",
+        "_context",
+        "_loop",
+        "_yielded",
+    )
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
@@ -108,13 +171,24 @@ class AsyncioWaiter(Waiter):
         self._context: Context | None = None
         self._cancelled: CancelledError | None = None
         self._asyncio_future_blocking = False
+        self._yielded = False
 
     def wait(self) -> Awaitable[None]:
+        return self  # type: ignore[return-value]  # an iterator will do for a generator
+
+    def __await__(self) -> AsyncioWaiter:
+        self._asyncio_future_blocking = True
+        self._yielded = False
         return self
 
-    def __await__(self) -> Generator[AsyncioWaiter, None, None]:
-        self._asyncio_future_blocking = True
-        yield self
+    def __iter__(self) -> AsyncioWaiter:
+        return self
+
+    def __next__(self) -> AsyncioWaiter:
+        if self._yielded:
+            raise StopIteration
+        self._yielded = True
+        return self
 
     def wake(self) -> None:
         callback = self._callback

@@ -7,7 +7,7 @@ and bound to what the stream can do: a half-close where there is one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -41,7 +41,6 @@ class ByteStreamTransport(Transport):
         "_ending",
         "_failure",
         "_out",
-        "_out_bytes",
         "_paused",
         "_reader",
         "_reading",
@@ -70,7 +69,6 @@ class ByteStreamTransport(Transport):
 
         # Writing
         self._out: deque[bytes] = deque()
-        self._out_bytes = 0
         self._was_full = False
         self._ending = False
         self._writer = reactor.new_waiter()
@@ -116,15 +114,12 @@ class ByteStreamTransport(Transport):
                 self._scope.cancel()
                 return
             if not self._closed:
+                self.reactor.read_at = self.reactor.clock()
                 self.receiver.feed(data)
 
     # Writing
 
-    @property
-    def unsent(self) -> int:
-        return self._out_bytes + self._held_bytes
-
-    def push(self, buffers: Sequence[bytes]) -> None:
+    def push(self, buffers: tuple[bytes, ...]) -> None:
         if self._closed or self._ending:
             return
         self._out += buffers

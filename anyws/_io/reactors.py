@@ -44,9 +44,9 @@ def new_reactor() -> Reactor:
     loop = current_token().native_token
     if isinstance(loop, asyncio.AbstractEventLoop):
         if not _is_proactor(loop):
-            from .asyncio_transport import AsyncioReactor
+            from .asyncio_transport import AsyncioReactor, shared_reactor
 
-            return AsyncioReactor()
+            return shared_reactor(loop) if hasattr(select, "epoll") else AsyncioReactor()
     else:
         _tell_trio()
         if hasattr(select, "epoll"):

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False, boundscheck=False
 """A transport over a non-blocking socket: one `recv` when readable, one `sendmsg` at once.
 
 Owns the reads, the writes and what the kernel has not taken. Which loop tells readiness is the
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import socket as stdlib_socket
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from socket import socket as Socket
@@ -36,7 +37,6 @@ class SocketTransport(Transport):
         "_ending",
         "_failure",
         "_out",
-        "_out_bytes",
         "_read_ended",
         "_reading",
         "_sock",
@@ -56,8 +56,7 @@ class SocketTransport(Transport):
         self._read_ended = False
 
         # Writing
-        self._out: deque[bytes | memoryview] = deque()
-        self._out_bytes = 0
+        self._out: deque[bytes | memoryview] | None = None  # what the kernel has not taken
         self._writing = False  # is the reactor watching for writability
         self._was_full = False
         self._ending = False  # shut down for writing once everything is sent
@@ -87,7 +86,17 @@ class SocketTransport(Transport):
 
     def _on_readable(self) -> None:
         try:
-            data = self._sock.recv(READ_SIZE)
+            direct = self.direct
+            room = None if direct is None else direct.room()
+            if direct is None or room is None:
+                data = self._sock.recv(READ_SIZE)
+            else:
+                with room:
+                    n = self._sock.recv_into(room)
+                if n:
+                    direct.filled(n)
+                    return
+                data = b""
         except (BlockingIOError, InterruptedError):
             return
         except OSError as exc:
@@ -102,15 +111,11 @@ class SocketTransport(Transport):
 
     # Writing
 
-    @property
-    def unsent(self) -> int:
-        return self._out_bytes + self._held_bytes
-
-    def push(self, buffers: Sequence[bytes]) -> None:
+    def push(self, buffers: tuple[bytes, ...]) -> None:
         if self._closed or self._ending:
             return
         sent = 0
-        if not self._out:
+        if self._out is None:
             try:
                 if len(buffers) == 1:
                     sent = self._sock.send(buffers[0])
@@ -125,16 +130,20 @@ class SocketTransport(Transport):
             except OSError as exc:
                 self._fail_writing(exc)
                 return
-        self._out += buffers
         for buffer in buffers:
             self._out_bytes += len(buffer)
-        self._sent(sent)
-        if self._out_bytes >= self.low_water:
-            self._was_full = True
+        if sent < self._out_bytes:
+            if self._out is None:
+                self._out = deque()
+            self._out += buffers
+            self._sent(self._out, sent)
+            if self._out_bytes >= self.low_water:
+                self._was_full = True
+        else:
+            self._out_bytes = 0
 
-    def _sent(self, n: int) -> None:
+    def _sent(self, out: deque[bytes | memoryview], n: int) -> None:
         """Forget `n` bytes that the kernel took, and watch for room if some are left."""
-        out = self._out
         self._out_bytes -= n
         while out and n >= len(out[0]):
             n -= len(out.popleft())
@@ -143,12 +152,12 @@ class SocketTransport(Transport):
         if out and not self._writing:
             self._writing = True
             self.reactor.add_writer(self._sock, self._on_writable)
-        elif not out and self._writing:
-            self._writing = False
-            self.reactor.remove_writer(self._sock)
+        elif not out:
+            self._drop_unsent()
 
     def _on_writable(self) -> None:
         out = self._out
+        assert out is not None
         try:
             if _HAS_SENDMSG:
                 some = [out[at] for at in range(min(len(out), _BUFFERS_A_CALL))]
@@ -160,8 +169,8 @@ class SocketTransport(Transport):
         except OSError as exc:
             self._fail_writing(exc)
             return
-        self._sent(sent)
-        if self._ending and not out:
+        self._sent(out, sent)
+        if self._ending and self._out is None:
             self._shut_down()
         if self._was_full and self._out_bytes < self.low_water:
             self._was_full = False
@@ -181,7 +190,7 @@ class SocketTransport(Transport):
             self._lose_soon()
 
     def _drop_unsent(self) -> None:
-        self._out.clear()
+        self._out = None
         self._out_bytes = 0
         if self._writing:
             self._writing = False
@@ -194,7 +203,7 @@ class SocketTransport(Transport):
         if self._closed or self._ending:
             return
         self._ending = True
-        if not self._out:
+        if self._out is None:
             self._shut_down()
 
     def _shut_down(self) -> None:

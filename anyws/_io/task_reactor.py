@@ -71,6 +71,7 @@ class TaskReactor(Reactor):
                         continue
                     # It may have been removed while it was on its way here.
                     if scopes.get(sock) is scope:
+                        self.read_at = self.clock()
                         callback()
 
         self._spawn(watch)
@@ -110,7 +111,7 @@ class TaskReactor(Reactor):
         self._doorbell.wake()
 
 
-class EventWaiter(Waiter):
+class EventWaiter:
     """An `anyio.Event`, made anew for each wait."""
 
     __slots__ = ("_event",)
@@ -130,3 +131,6 @@ class EventWaiter(Waiter):
     def wake(self) -> None:
         if self._event is not None:
             self._event.set()
+
+    def wake_now(self) -> None:
+        self.wake()

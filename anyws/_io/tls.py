@@ -7,7 +7,7 @@ order of the writes, no cancellation can cut one, and it is the same on every lo
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from anyio.streams.tls import TLSAttribute
@@ -185,7 +185,10 @@ class TLSTransport(Transport):
     def unsent(self) -> int:
         return self._held_bytes + self._plain_bytes + self._inner.unsent
 
-    def push(self, buffers: Sequence[bytes]) -> None:
+    def has_room(self, limit: int) -> bool:
+        return self.unsent < limit
+
+    def push(self, buffers: tuple[bytes, ...]) -> None:
         self._plain += buffers
         for at, buffer in enumerate(self._plain):
             try:

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False, boundscheck=False
 """The seam between a connection and the bytes: what every driver offers, and what it calls.
 
 A transport *pushes* what it reads into a `Receiver` and *takes* what is written without waiting.
@@ -12,11 +13,20 @@ task. There is one for each kind of loop, and one connection or one server lives
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from socket import socket as Socket
 from typing import Any, Protocol
 
-__all__ = ["HOLD_AT_MOST", "READ_SIZE", "Reactor", "Receiver", "Timer", "Transport", "Waiter"]
+__all__ = [
+    "HOLD_AT_MOST",
+    "READ_SIZE",
+    "DirectReceiver",
+    "Reactor",
+    "Receiver",
+    "Timer",
+    "Transport",
+    "Waiter",
+]
 
 #: 64 KiB: frames of one step are held back for a common write up to this.
 HOLD_AT_MOST = 64 * 1024
@@ -41,6 +51,16 @@ class Receiver(Protocol):
         """Take note that `unsent` fell below `low_water`, after having been above it."""
 
 
+class DirectReceiver(Protocol):
+    """What a transport calls instead of `feed` while its `direct` says whom."""
+
+    def room(self) -> memoryview | None:
+        """Say where to put the next bytes, at once; None if `feed` is to be called after all."""
+
+    def filled(self, n: int) -> None:
+        """Take `n` bytes, which were put into the last `room`, released by now."""
+
+
 class Timer(Protocol):
     """A callback in the future."""
 
@@ -48,16 +68,12 @@ class Timer(Protocol):
         """Do not call it. May be called at any time, any number of times."""
 
 
-class Waiter(ABC):
+class Waiter(Protocol):
     """A place where one task at a time may park."""
 
-    __slots__ = ()
-
-    @abstractmethod
     def wait(self) -> Awaitable[None]:
         """Park until `wake`. Cancelling: the waiter is free again at once."""
 
-    @abstractmethod
     def wake(self) -> None:
         """Let the parked task go on; nothing if there is none. May not be called from a thread."""
 
@@ -66,7 +82,6 @@ class Waiter(ABC):
 
         So it must be the last thing that a callback of the reactor does.
         """
-        self.wake()
 
 
 class Reactor(ABC):
@@ -77,6 +92,8 @@ class Reactor(ABC):
     """
 
     needs_task: bool = False
+    #: The loop's time in seconds when bytes were last read, or a little before.
+    read_at: float = 0.0
 
     async def run(self) -> None:  # noqa: B027  # most have nothing to run
         """Serve until cancelled. Background work: it never raises on account of a callback."""
@@ -121,18 +138,25 @@ class Reactor(ABC):
         """Let other tasks run, and notice a cancellation."""
 
 
-class Transport(ABC):
+class Transport:
     """A full-duplex stream of bytes that pushes what it reads and takes what is written.
 
     Frames that are written in one go leave together: the first at once, the following ones when
     the writer is about to wait (`flush`), when 64 KiB are held, or at the end of the step.
+
+    Attributes:
+        receiver: whom bytes are pushed to; set by `start`, and may change later.
+        direct: set by the receiver, while bytes are best read to a place of its own.
+        low_water: `Receiver.drained` is called when `unsent` falls below it.
     """
 
     __slots__ = (
         "_flush_is_due",
         "_held",
         "_held_bytes",
+        "_out_bytes",
         "_stepped",
+        "direct",
         "low_water",
         "reactor",
         "receiver",
@@ -144,13 +168,15 @@ class Transport(ABC):
     def __init__(self, reactor: Reactor) -> None:
         self.reactor: Reactor = reactor
         self.receiver: Receiver = _NOBODY
+        self.direct: DirectReceiver | None = None
         self.low_water: int = HOLD_AT_MOST
-        self._held: list[bytes] = []
+        self._held: list[bytes] | None = None  # for a common write
         self._held_bytes = 0
+        self._out_bytes = 0  # pushed, and not taken by the layer below
         self._stepped = False
         self._flush_is_due = False
 
-    async def run(self) -> None:  # noqa: B027  # most have nothing to run
+    async def run(self) -> None:
         """Move bytes until the transport is closed; being cancelled closes it. Never raises."""
 
     def set_low_water(self, n: int) -> None:
@@ -159,36 +185,47 @@ class Transport(ABC):
 
     # Reading
 
-    @abstractmethod
     def start(self, receiver: Receiver) -> None:
-        """Begin to push into `receiver`; called once. The attribute `receiver` may change later."""
+        """Begin to push into `receiver`; called once."""
+        raise NotImplementedError
 
-    @abstractmethod
     def pause_reading(self) -> None:
         """Stop pushing bytes. One more `feed` may come, and `eof` or `lost` may. Idempotent."""
+        raise NotImplementedError
 
-    @abstractmethod
     def resume_reading(self) -> None:
         """Push again. Idempotent."""
+        raise NotImplementedError
 
     # Writing
 
     @property
-    @abstractmethod
     def unsent(self) -> int:
         """Bytes written that the layer below has not taken yet."""
+        return self._out_bytes + self._held_bytes
+
+    def has_room(self, limit: int) -> bool:
+        """Say whether `unsent` is below `limit`."""
+        return self._out_bytes + self._held_bytes < limit
 
     def write(self, *buffers: bytes) -> None:
         """Write; never waits, takes everything. Ignored once the transport is ending."""
+        self.write_all(buffers)
+
+    def write_all(self, buffers: tuple[bytes, ...]) -> None:
+        """Do as `write`."""
         if not self._stepped:
             self._stepped = True
             self.push(buffers)
             return
-        self._held += buffers
+        held = self._held
+        if held is None:
+            held = self._held = []
         for buffer in buffers:
+            held.append(buffer)
             self._held_bytes += len(buffer)
         if self._held_bytes >= HOLD_AT_MOST:
-            self._push_held()
+            self._push_held(held)
         elif not self._flush_is_due:
             self._flush_is_due = True
             self.reactor.call_soon(self._end_step)
@@ -196,43 +233,43 @@ class Transport(ABC):
     def flush(self) -> None:
         """Hand over what is held: the writer is about to wait."""
         self._stepped = False
-        if self._held:
-            self._push_held()
+        if self._held is not None:
+            self._push_held(self._held)
 
     def _end_step(self) -> None:
         self._flush_is_due = False
         self.flush()
 
-    def _push_held(self) -> None:
-        held = self._held
-        self._held = []
+    def _push_held(self, held: list[bytes]) -> None:
+        self._held = None
         small = self._held_bytes < 2 * HOLD_AT_MOST
         self._held_bytes = 0
-        self.push((b"".join(held),) if small else held)
+        self.push((b"".join(held),) if small else tuple(held))
 
-    @abstractmethod
-    def push(self, buffers: Sequence[bytes]) -> None:
+    def push(self, buffers: tuple[bytes, ...]) -> None:
         """Hand buffers to the layer below now, past those held, and keep what it does not take."""
+        raise NotImplementedError
 
     # Closing
 
-    @abstractmethod
     def write_eof(self) -> None:
         """Send what is written, then tell the peer that no more will come (half-close).
 
         Where the layer below has no half-close, it closes wholly. Reading goes on if it can.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def abort(self) -> None:
         """Close at once; what is unsent is dropped. `Receiver.lost` is called before it returns.
 
         Idempotent.
         """
+        raise NotImplementedError
 
     def _tell_lost(self, exc: Exception | None) -> None:
         """Tell the receiver, and let go of it: it holds this transport, which makes a cycle."""
         receiver, self.receiver = self.receiver, _NOBODY
+        self.direct = None
         receiver.lost(exc)
 
     @property

@@ -11,7 +11,6 @@ Where there is no epoll, `task_reactor.py` serves.
 from __future__ import annotations
 
 import heapq
-import select
 from collections.abc import Callable
 from itertools import count
 from math import inf
@@ -19,6 +18,7 @@ from socket import socket as Socket
 
 import trio
 
+from .epoll_set import EpollSet
 from .transport import Reactor, Timer, Waiter
 
 __all__ = ["TrioReactor", "TrioWaiter"]
@@ -35,10 +35,7 @@ class TrioReactor(Reactor):
     def __init__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
 
-        # Sockets
-        self._epoll: select.epoll | None = None  # made for the first socket
-        self._readers: dict[int, Callable[[], None]] = {}
-        self._writers: dict[int, Callable[[], None]] = {}
+        self._sockets: EpollSet | None = None  # made for the first socket
 
         # Timers
         self._timers: list[tuple[float, int, TrioTimer]] = []
@@ -46,7 +43,6 @@ class TrioReactor(Reactor):
         self._sweep_above = _SWEEP_AT_LEAST
 
         # The task
-        self._over = False
         self._scope: trio.CancelScope | None = None
         self._sleeper = TrioWaiter()
 
@@ -59,72 +55,41 @@ class TrioReactor(Reactor):
                 self._fire_timers()
                 with trio.CancelScope() as self._scope:
                     self._scope.deadline = self._timers[0][0] if self._timers else inf
-                    if self._epoll is None:
+                    if self._sockets is None:
                         await self._sleeper.wait()
                     else:
-                        await trio.lowlevel.wait_readable(self._epoll.fileno())
+                        await trio.lowlevel.wait_readable(self._sockets)
                 self._scope = None
-                if self._epoll is not None:
-                    self._dispatch(self._epoll.poll(0))
+                if self._sockets is not None:
+                    self.read_at = trio.current_time()
+                    self._sockets.dispatch()
         finally:
             self._scope = None
-            self._over = True
-            if self._epoll is not None:
-                self._epoll.close()
-
-    def _dispatch(self, ready: list[tuple[int, int]]) -> None:
-        readers, writers = self._readers, self._writers
-        for fd, happened in ready:
-            # Both callbacks find out by themselves what an error or a hang-up was. Each is looked
-            # up just before it is called: the one before it may have closed the socket.
-            if happened & ~select.EPOLLOUT and (callback := readers.get(fd)) is not None:
-                callback()
-            if happened & ~select.EPOLLIN and (callback := writers.get(fd)) is not None:
-                callback()
+            self._set().close()
 
     # Sockets
 
+    def _set(self) -> EpollSet:
+        if self._sockets is None:
+            self._sockets = EpollSet()
+            self._sleeper.wake()
+        return self._sockets
+
     @trio.lowlevel.enable_ki_protection
     def add_reader(self, sock: Socket, callback: Callable[[], None]) -> None:
-        self._register(sock.fileno(), self._readers, callback)
+        self._set().add_reader(sock, callback)
 
     @trio.lowlevel.enable_ki_protection
     def remove_reader(self, sock: Socket) -> None:
-        self._unregister(sock.fileno(), self._readers)
+        self._set().remove_reader(sock)
 
     @trio.lowlevel.enable_ki_protection
     def add_writer(self, sock: Socket, callback: Callable[[], None]) -> None:
-        self._register(sock.fileno(), self._writers, callback)
+        self._set().add_writer(sock, callback)
 
     @trio.lowlevel.enable_ki_protection
     def remove_writer(self, sock: Socket) -> None:
-        self._unregister(sock.fileno(), self._writers)
-
-    def _register(
-        self, fd: int, callbacks: dict[int, Callable[[], None]], callback: Callable[[], None]
-    ) -> None:
-        known = fd in self._readers or fd in self._writers
-        callbacks[fd] = callback
-        if self._over:
-            return
-        if self._epoll is None:
-            self._epoll = select.epoll()
-            self._sleeper.wake()
-        (self._epoll.modify if known else self._epoll.register)(fd, self._interest(fd))
-
-    def _unregister(self, fd: int, callbacks: dict[int, Callable[[], None]]) -> None:
-        del callbacks[fd]
-        if self._over or self._epoll is None:
-            return
-        interest = self._interest(fd)
-        if interest:
-            self._epoll.modify(fd, interest)
-        else:
-            self._epoll.unregister(fd)
-
-    def _interest(self, fd: int) -> int:
-        reading = select.EPOLLIN if fd in self._readers else 0
-        return reading | (select.EPOLLOUT if fd in self._writers else 0)
+        self._set().remove_writer(sock)
 
     # Timers
 
@@ -183,7 +148,7 @@ class TrioTimer:
         self.callback = None
 
 
-class TrioWaiter(Waiter):
+class TrioWaiter:
     """A parked task, woken by rescheduling it."""
 
     __slots__ = ("_task",)
@@ -200,6 +165,9 @@ class TrioWaiter(Waiter):
         if task is not None:
             self._task = None
             trio.lowlevel.reschedule(task)
+
+    def wake_now(self) -> None:
+        self.wake()
 
     def _abort(self, raise_cancel: object) -> trio.lowlevel.Abort:
         self._task = None

@@ -8,7 +8,7 @@ import select
 import pytest
 import sniffio
 
-from anyws._io.asyncio_transport import AsyncioReactor
+from anyws._io.asyncio_transport import AsyncioEpollReactor
 from anyws._io.reactors import new_reactor
 from anyws._io.task_reactor import TaskReactor
 from anyws._io.trio_transport import TrioReactor
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_reactor_is_that_of_the_running_loop() -> None:
-    wanted = {"asyncio": AsyncioReactor, "trio": TrioReactor}[sniffio.current_async_library()]
+    wanted = {"asyncio": AsyncioEpollReactor, "trio": TrioReactor}[sniffio.current_async_library()]
     assert type(new_reactor()) is wanted
 
 

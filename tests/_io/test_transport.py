@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import anyio
 import pytest
 
@@ -28,11 +26,7 @@ class Layer(Transport):
 
     def resume_reading(self) -> None: ...
 
-    @property
-    def unsent(self) -> int:
-        return self._held_bytes
-
-    def push(self, buffers: Sequence[bytes]) -> None:
+    def push(self, buffers: tuple[bytes, ...]) -> None:
         self.pushed.append(list(buffers))
 
     def write_eof(self) -> None: ...

@@ -37,7 +37,7 @@ from typing import Final
 from tests.bench.load import Load, LoadError, Sample, Target, shake
 from tests.bench.measure import show
 from tests.bench.prepare import check_system, raise_file_limit, take_own_core
-from tests.bench.process import ServerFailed, ServerProcess
+from tests.bench.process import MeasuredProcess, ProcessFailed, server_process
 from tests.bench.servers import SERVERS, speaks_websocket
 from tests.bench.wire import exchange_of
 
@@ -121,7 +121,7 @@ class Growth:
                         if speaks_websocket(peer):
                             self._climb_sizes(peer, sizes)
                         self._climb_connections(peer, connections)
-                    except (ServerFailed, LoadError, OSError) as error:
+                    except (ProcessFailed, LoadError, OSError) as error:
                         failed[peer] = f"{peer}: {type(error).__name__}: {error}"
         show("")
         return list(failed.values())
@@ -129,7 +129,7 @@ class Growth:
     def _climb_sizes(self, peer: str, sizes: Sequence[int]) -> None:
         for size in sizes:
             # A process for each size: what one allocates and frees helps or harms the next.
-            with ServerProcess(peer, core=self._core, max_size=size) as server:
+            with server_process(peer, core=self._core, max_size=size) as server:
                 load = Load(Target(server.port, websocket=True), exchange_of(size))
                 try:
                     load.open(1)
@@ -142,7 +142,7 @@ class Growth:
     def _climb_connections(self, peer: str, steps: Sequence[int]) -> None:
         websocket = speaks_websocket(peer)
         exchange = exchange_of(SMALL, websocket=websocket)
-        with ServerProcess(peer, core=self._core) as server:
+        with server_process(peer, core=self._core) as server:
             load = Load(Target(server.port, websocket), exchange)
             try:
                 shake(load.target, WARM_UP, exchange)
@@ -153,7 +153,7 @@ class Growth:
             finally:
                 load.close()
 
-    def _measure_step(self, peer: str, server: ServerProcess, load: Load, step: int) -> None:
+    def _measure_step(self, peer: str, server: MeasuredProcess, load: Load, step: int) -> None:
         for table, run in (
             ("each", partial(load.run, self._seconds, depth=1)),
             ("paced", partial(load.run_paced, self._seconds, rate=PACE)),
@@ -161,7 +161,7 @@ class Growth:
         ):
             self._note(table, peer, step, self._cost(server, run) / 1000)
 
-    def _cost(self, server: ServerProcess, run: Callable[[], Sample]) -> float:
+    def _cost(self, server: MeasuredProcess, run: Callable[[], Sample]) -> float:
         """Return the nanoseconds of CPU time of the server for each of what `run` counts."""
         before = server.settle()
         count = run().count

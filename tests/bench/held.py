@@ -57,7 +57,11 @@ def main(words: Sequence[str] | None = None) -> int:
     for loop in loops:
         for kind in kinds:
             show(f"{loop}, {kind}")
-            rounds = [exchange(loop, kind, arguments.size) for _ in range(arguments.rounds)]
+            try:
+                rounds = [exchange(loop, kind, arguments.size) for _ in range(arguments.rounds)]
+            except EndFailed as error:
+                print(f"{loop}, {kind}: {error}", file=sys.stderr)
+                return 1
             show("")
             print(line(f"{loop}, {kind}", middle(rounds)), flush=True)
     return 0

@@ -37,27 +37,37 @@ class Held:
     cpu_ns: int = 0
     wall_ns: int = 0
 
+    def note(self, cpu_ns: int, wall_ns: int) -> None:
+        """Keep what is longer than any before."""
+        self.cpu_ns = max(self.cpu_ns, cpu_ns)
+        self.wall_ns = max(self.wall_ns, wall_ns)
+
 
 class Watch:
     """A task that does nothing but take its turn of the loop, and note when it comes late.
 
-    A late turn counts for the direction that was given when the one before it came. The CPU time is
-    that of the loop's thread; wall time has other processes and threads in it too.
+    The CPU time is that of the loop's thread; wall time has other processes and threads in it too.
     """
 
-    def __init__(self) -> None:
-        self.direction = "receives"
+    def __init__(self, direction: str) -> None:
+        self._direction = direction
         self.longest: dict[str, Held] = {}
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Watch until cancelled; it has begun when `start` returns."""
         task_status.started()
         while True:
-            held = self.longest.setdefault(self.direction, Held())
             wall, cpu = perf_counter_ns(), thread_time_ns()
             await checkpoint()
-            held.cpu_ns = max(held.cpu_ns, thread_time_ns() - cpu)
-            held.wall_ns = max(held.wall_ns, perf_counter_ns() - wall)
+            held = self.longest.setdefault(self._direction, Held())
+            held.note(thread_time_ns() - cpu, perf_counter_ns() - wall)
+
+    async def turn_to(self, direction: str) -> None:
+        """Let what was done so far be noted, then count for another direction."""
+        # The watching task has its turn before this one has its second, in whatever order.
+        await checkpoint()
+        await checkpoint()
+        self._direction = direction
 
     def report(self) -> str:
         """Return all directions as a line of JSON."""
@@ -75,7 +85,7 @@ def make_message(kind: str, size: int) -> str | bytes:
 
 async def serve(size: int) -> None:
     """Serve one connection: echo a greeting, then a message, the latter under watch."""
-    watch = Watch()
+    watch = Watch("receives")
     over = anyio.Event()
 
     async def echo(connection: anyws.Connection) -> None:
@@ -84,7 +94,7 @@ async def serve(size: int) -> None:
         async with anyio.create_task_group() as tasks:
             await tasks.start(watch.run)
             message = await connection.receive()
-            watch.direction = "sends"
+            await watch.turn_to("sends")
             await connection.send(message)
             # It goes on being sent until the client has it, and has closed.
             await connection.wait_closed()
@@ -100,17 +110,16 @@ async def serve(size: int) -> None:
 
 async def send(port: int, kind: str, size: int) -> None:
     """Send a message and take its echo, both under watch."""
-    watch = Watch()
+    watch = Watch("sends")
     message = make_message(kind, size)
     uri = f"ws://{HOST}:{port}/"
     async with anyws.connect(uri, max_size=size, ping_interval=None) as connection:
         await connection.send(HELLO)
         await connection.receive()
         async with anyio.create_task_group() as tasks:
-            watch.direction = "sends"
             await tasks.start(watch.run)
             await connection.send(message)
-            watch.direction = "receives"
+            await watch.turn_to("receives")
             echo = await connection.receive()
             tasks.cancel_scope.cancel()
     assert echo == message

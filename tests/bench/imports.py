@@ -1,4 +1,8 @@
-"""What importing a library takes, beyond the event loop that a program has imported anyway."""
+"""What importing a library takes, beyond what a program has imported anyway.
+
+For the goal that is `anyio`, which imports no event loop by itself. Beside other libraries it is
+the event loop.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,8 @@ class Import:
 
 IMPORTS: Final = {
     "anyws": Import("anyws", given="anyio"),
+    "anyws-trio": Import("anyws", given="trio"),
+    "anyws-asyncio": Import("anyws", given="asyncio"),
     "anyio": Import("anyio", given="asyncio"),
     "websockets": Import("websockets.asyncio.client, websockets.asyncio.server", given="asyncio"),
     "websockets-trio": Import("websockets.trio.client, websockets.trio.server", given="trio"),

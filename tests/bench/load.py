@@ -103,11 +103,15 @@ class Load:
         for _ in range(connections):
             place = len(self.channels) // CONNECTIONS_PER_ADDRESS
             connected = open_connection(self.target, source=f"127.0.0.{1 + place}")
-            self.channels[connected.fileno()] = Channel(connected)
             connected.sendall(self.exchange.sent)
             check_reply(connected, self.exchange.expected)
-            connected.setblocking(False)
-            self.poller.register(connected, select.EPOLLIN)
+            self.add(connected)
+
+    def add(self, connected: socket.socket) -> None:
+        """Take a connection on which nothing is in flight."""
+        connected.setblocking(False)
+        self.channels[connected.fileno()] = Channel(connected)
+        self.poller.register(connected, select.EPOLLIN)
 
     def close(self) -> None:
         """Close all connections cleanly; one that the server does not close is just dropped."""

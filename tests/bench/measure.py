@@ -6,15 +6,17 @@ import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from socket import socket as Socket
 from typing import Final
 
+from tests.bench import hosting
 from tests.bench.imports import ImportFailed, imports_of, measure_import
 from tests.bench.load import Load, LoadError, Sample, Target, shake
-from tests.bench.process import ServerFailed, ServerProcess
+from tests.bench.process import MeasuredProcess, ProcessFailed, client_process, server_process
 from tests.bench.rows import Kind, Row
 from tests.bench.secure import Tls, made_up_certificate
 from tests.bench.servers import speaks_websocket
-from tests.bench.wire import Exchange, exchange_of
+from tests.bench.wire import Exchange, exchange_of, exchange_with_client
 
 BREAK_IN_CONNECTIONS: Final = 10
 
@@ -23,8 +25,8 @@ BREAK_IN_CONNECTIONS: Final = 10
 class Turn:
     """What one peer took in one round.
 
-    `cost` is microseconds of CPU time of the server per message or per connection; for an idle
-    row KiB of its resident memory per connection, and for an import milliseconds of CPU time.
+    `cost` is microseconds of CPU time of the server or client, per message or connection; for an
+    idle row KiB of its resident memory per connection, and for an import milliseconds of CPU time.
     The rest is seen from outside.
     """
 
@@ -82,30 +84,30 @@ class Servers:
         self.settings = settings
         self._tls = tls
         self._stack = stack
-        self._started: dict[str, ServerProcess] = {}
+        self._started: dict[str, MeasuredProcess] = {}
 
-    def new(self, name: str) -> ServerProcess:
+    def new(self, name: str) -> MeasuredProcess:
         """Return a server that is to be started yet."""
         certificate = self._tls.certificate if self._tls else None
-        return ServerProcess(name, core=self.settings.server_core, certificate=certificate)
+        return server_process(name, core=self.settings.server_core, certificate=certificate)
 
-    def get(self, name: str) -> ServerProcess:
+    def get(self, name: str) -> MeasuredProcess:
         """Return the server that runs, broken in."""
         if name not in self._started:
             self._started[name] = self._stack.enter_context(self.new(name))
             self.break_in(self._started[name])
         return self._started[name]
 
-    def prepare(self, server: ServerProcess) -> Load:
+    def prepare(self, server: MeasuredProcess) -> Load:
         """Return the load of the row on that server, with no connections yet."""
         return Load(self.target(server), self._exchange(server.name))
 
-    def target(self, server: ServerProcess) -> Target:
+    def target(self, server: MeasuredProcess) -> Target:
         """Return how to reach that server."""
         client = self._tls.client if self._tls else None
         return Target(server.port, speaks_websocket(server.name), client)
 
-    def break_in(self, server: ServerProcess) -> None:
+    def break_in(self, server: MeasuredProcess) -> None:
         """Open and close a few connections, for what a process does and allocates only once.
 
         This matters: asyncio reads into 256 KiB that it then shrinks, and until the process has
@@ -127,13 +129,15 @@ class Servers:
 def _take_turn(outcome: Outcome, servers: Servers) -> None:
     try:
         outcome.turns.append(_measure(outcome.peer, servers))
-    except (ServerFailed, LoadError, ImportFailed, OSError) as error:
+    except (ProcessFailed, LoadError, ImportFailed, OSError) as error:
         outcome.failure = f"{type(error).__name__}: {error}"
 
 
 def _measure(name: str, servers: Servers) -> Turn:
     if servers.row.kind is Kind.IMPORT:
         return Turn(measure_import(name, servers.settings.seconds) / 1e6)
+    if servers.row.kind is Kind.CLIENT:
+        return _measure_client(servers.row, name, servers.settings)
     if servers.row.kind is Kind.IDLE:
         # A process of its own for each reading: memory once taken is not given back.
         with servers.new(name) as server:
@@ -142,7 +146,7 @@ def _measure(name: str, servers: Servers) -> Turn:
     return measure(servers, servers.get(name))
 
 
-def _measure_echo(servers: Servers, server: ServerProcess) -> Turn:
+def _measure_echo(servers: Servers, server: MeasuredProcess) -> Turn:
     row, settings = servers.row, servers.settings
     load = servers.prepare(server)
     try:
@@ -157,7 +161,7 @@ def _measure_echo(servers: Servers, server: ServerProcess) -> Turn:
     return turn_of(used, sample)
 
 
-def _measure_shake(servers: Servers, server: ServerProcess) -> Turn:
+def _measure_shake(servers: Servers, server: MeasuredProcess) -> Turn:
     target = servers.target(server)
     shake(target, servers.settings.warm_up)
     before = server.settle()
@@ -165,7 +169,7 @@ def _measure_shake(servers: Servers, server: ServerProcess) -> Turn:
     return turn_of(server.settle() - before, sample)
 
 
-def _measure_idle(servers: Servers, server: ServerProcess) -> Turn:
+def _measure_idle(servers: Servers, server: MeasuredProcess) -> Turn:
     servers.break_in(server)
     before = server.resident_kib()
     load = servers.prepare(server)
@@ -176,6 +180,44 @@ def _measure_idle(servers: Servers, server: ServerProcess) -> Turn:
     finally:
         load.close()
     return Turn(used / servers.row.connections)
+
+
+def _measure_client(row: Row, name: str, settings: Settings) -> Turn:
+    batches = (BREAK_IN_CONNECTIONS, row.connections)
+    with hosting.listening() as listener:
+        target = Target(listener.getsockname()[1], speaks_websocket(name))
+        with client_process(
+            name, core=settings.server_core, port=target.port, connections=batches
+        ) as client:
+            try:
+                _break_in_client(row, target, listener)
+                return _measure_accepted(row, target, listener, client, settings)
+            except LoadError as error:
+                raise ProcessFailed(f"{error}; the client said: {client.last_words()}") from error
+
+
+def _break_in_client(row: Row, target: Target, listener: Socket) -> None:
+    """See `Servers.break_in`."""
+    load = Load(target, exchange_with_client(row.payload_size, websocket=target.websocket))
+    try:
+        hosting.accept(load, listener, BREAK_IN_CONNECTIONS)
+    finally:
+        hosting.dismiss(load)
+
+
+def _measure_accepted(
+    row: Row, target: Target, listener: Socket, client: MeasuredProcess, settings: Settings
+) -> Turn:
+    load = Load(target, exchange_with_client(row.payload_size, websocket=target.websocket))
+    try:
+        hosting.accept(load, listener, row.connections)
+        load.run(settings.warm_up, depth=row.depth)
+        before = client.settle()
+        sample = load.run(settings.seconds, depth=row.depth)
+        used = client.settle() - before
+    finally:
+        hosting.dismiss(load)
+    return turn_of(used, sample)
 
 
 def turn_of(nanoseconds: int, sample: Sample) -> Turn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 
 
@@ -28,6 +27,8 @@ def raise_file_limit() -> int:
 
     Thousands of connections are more than most systems allow at first.
     """
+    import resource  # which Windows lacks; this module is imported there by tests
+
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     return limit

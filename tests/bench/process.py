@@ -1,4 +1,4 @@
-"""A server process: started on one core, read through /proc, stopped. Linux only."""
+"""A process that is measured: started on one core, read through /proc, stopped. Linux only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import select
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,22 +20,38 @@ SETTLE_INTERVAL: Final = 0.01
 SETTLE_LIMIT: Final = 200
 
 
-class ServerFailed(Exception):
-    """The server could not be started; the message says why."""
+class ProcessFailed(Exception):
+    """The process could not be started; the message says why."""
 
 
-class ServerProcess:
-    """One of the servers of `servers.py`, running until the end of the `with` block."""
+def server_process(
+    name: str, *, core: int, max_size: int = MAX_SIZE, certificate: Path | None = None
+) -> MeasuredProcess:
+    """Return one of the servers of `servers.py`."""
+    options = ["--core", str(core), "--max-size", str(max_size)]
+    if certificate is not None:
+        options += ["--certificate", str(certificate)]
+    return MeasuredProcess("tests.bench.servers", name, options)
 
-    def __init__(
-        self, name: str, *, core: int, max_size: int = MAX_SIZE, certificate: Path | None = None
-    ) -> None:
+
+def client_process(
+    name: str, *, core: int, port: int, connections: Sequence[int]
+) -> MeasuredProcess:
+    """Return one of the clients of `clients.py`."""
+    options = ["--core", str(core), "--port", str(port), "--connections", *map(str, connections)]
+    return MeasuredProcess("tests.bench.clients", name, options)
+
+
+class MeasuredProcess:
+    """A process of ours that runs until the end of the `with` block.
+
+    `port` is where a server listens, once it runs; it is 0 for clients.
+    """
+
+    def __init__(self, module: str, name: str, options: Sequence[str]) -> None:
         self.name = name
         self.port = 0
-        self._command = [sys.executable, "-m", "tests.bench.servers", name]
-        self._command += ["--core", str(core), "--max-size", str(max_size)]
-        if certificate is not None:
-            self._command += ["--certificate", str(certificate)]
+        self._command = [sys.executable, "-m", module, name, *options]
 
     def __enter__(self) -> Self:
         self._errors = tempfile.TemporaryFile()
@@ -46,7 +63,7 @@ class ServerProcess:
         )
         try:
             self.port = self._read_port()
-        except ServerFailed:
+        except ProcessFailed:
             self.__exit__(None, None, None)
             raise
         return self
@@ -68,7 +85,7 @@ class ServerProcess:
         self._errors.close()
 
     def settle(self) -> int:
-        """Wait until the server sleeps; return the nanoseconds of CPU time it has used.
+        """Wait until the process sleeps; return the nanoseconds of CPU time it has used.
 
         All threads count. Gives up waiting after two seconds.
         """
@@ -85,10 +102,10 @@ class ServerProcess:
         for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
-        raise ServerFailed(f"{self.name} has ended")
+        raise ProcessFailed(f"{self.name} has ended")
 
     def last_words(self) -> str:
-        """Return the end of what the server wrote to standard error."""
+        """Return the end of what the process wrote to standard error."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it wrote nothing to standard error"
@@ -98,9 +115,14 @@ class ServerProcess:
         ready, _, _ = select.select([self._process.stdout], [], [], START_TIMEOUT)
         line = self._process.stdout.readline().strip() if ready else b""
         if not line.isdigit():
-            raise ServerFailed(f"{self.name} did not start: {self.last_words()}")
+            raise ProcessFailed(f"{self.name} did not start: {self.last_words()}")
         return int(line)
 
     def _read_cpu_ns(self) -> int:
-        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks)
+        used = 0
+        for task in Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"):
+            try:
+                used += int(task.read_text().split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # a thread that has ended meanwhile
+        return used

@@ -11,9 +11,10 @@ class Kind(Enum):
     """What a row does, and so what its figure counts."""
 
     ECHO = "messages, sent and echoed"
+    CLIENT = "messages, sent to clients and echoed by them"
     SHAKE = "connection at a time: opened, and closed cleanly, without a message"
     IDLE = "connections, left alone after one message each"
-    IMPORT = "importing the library in an interpreter that has imported its event loop"
+    IMPORT = "importing a library beyond its event loop, and anyws beyond anyio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,12 @@ class Row:
         """Return the load in words."""
         if self.kind is Kind.IMPORT:
             return str(self.kind.value)
-        if self.kind is not Kind.ECHO:
+        if self.kind in (Kind.SHAKE, Kind.IDLE):
             return f"{self.connections} {self.kind.value}"
         type_ = "text" if self.text else "binary"
+        whose = "clients' connections" if self.kind is Kind.CLIENT else "connections"
         return (
-            f"connections: {self.connections}{' over TLS' if self.tls else ''}, "
+            f"{whose}: {self.connections}{' over TLS' if self.tls else ''}, "
             f"{self.payload_size} bytes of {type_} a message, in flight on each: {self.depth}"
         )
 
@@ -59,6 +61,8 @@ ROWS: Final = {
         Row("1M", Kind.ECHO, 2, 1024 * 1024, depth=1),
         Row("tls1k", Kind.ECHO, 100, 1024, depth=1, tls=True),
         Row("tls64k", Kind.ECHO, 4, 64 * 1024, depth=1, tls=True),
+        Row("client1k", Kind.CLIENT, 100, 1024, depth=1),
+        Row("client64k", Kind.CLIENT, 4, 64 * 1024, depth=1),
         Row("shake", Kind.SHAKE, 1, 32),
         Row("idle", Kind.IDLE, 2000, 32),
         Row("import", Kind.IMPORT),

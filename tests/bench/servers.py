@@ -13,15 +13,18 @@ import argparse
 import asyncio
 import functools
 import os
-import resource
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar, cast
+
+from tests.bench.prepare import raise_file_limit
 
 HOST: Final = "127.0.0.1"
 MAX_SIZE: Final = 16 * 1024 * 1024
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +40,17 @@ def announce(port: int) -> None:
     print(port, flush=True)
 
 
-def run_on_asyncio(
-    main: Callable[[Options], Coroutine[None, None, None]], options: Options
-) -> None:
+def run_on_asyncio(main: Callable[[Given], Coroutine[None, None, None]], given: Given) -> None:
     """Run `main` on the event loop of the standard library."""
-    asyncio.run(main(options))
+    asyncio.run(main(given))
 
 
-def run_on_uvloop(main: Callable[[Options], Coroutine[None, None, None]], options: Options) -> None:
+def run_on_uvloop(main: Callable[[Given], Coroutine[None, None, None]], given: Given) -> None:
     """Run `main` on uvloop."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(options))
+        runner.run(main(given))
 
 
 def serve_anyws(backend: str, options: Options, *, use_uvloop: bool = False) -> None:
@@ -309,8 +310,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
-    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    raise_file_limit()
     tls = None
     if arguments.certificate is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

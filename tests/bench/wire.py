@@ -40,15 +40,22 @@ def exchange_of(size: int, *, text: bool = False, websocket: bool = True) -> Exc
     return Exchange(sent, encode_frame(opcode, payload, masked=False) if websocket else sent)
 
 
+def exchange_with_client(size: int, *, websocket: bool) -> Exchange:
+    """Return a message that a server sends, and what its client echoes but for the masking key."""
+    payload = printable(size)
+    sent = encode_frame(BINARY, payload, masked=False)
+    return Exchange(sent, encode_frame(BINARY, payload, masked=True) if websocket else sent)
+
+
 def printable(size: int) -> bytes:
     """Return that many bytes of ASCII, from the space to the tilde over and over."""
     pattern = bytes(range(0x20, 0x7F))
     return (pattern * (size // len(pattern) + 1))[:size]
 
 
-def encode_close() -> bytes:
-    """Encode the masked Close frame that ends a connection (§5.5.1)."""
-    return encode_frame(CLOSE, NORMAL_CLOSURE, masked=True)
+def encode_close(*, masked: bool = True) -> bytes:
+    """Encode the Close frame that ends a connection (§5.5.1)."""
+    return encode_frame(CLOSE, NORMAL_CLOSURE, masked=masked)
 
 
 def encode_frame(opcode: int, payload: bytes, *, masked: bool) -> bytes:
@@ -62,7 +69,13 @@ def encode_frame(opcode: int, payload: bytes, *, masked: bool) -> bytes:
         header += bytes([mask_bit | 126]) + size.to_bytes(2, "big")
     else:
         header += bytes([mask_bit | 127]) + size.to_bytes(8, "big")
-    return header + (MASKING_KEY + _mask(payload) if masked else payload)
+    return header + (MASKING_KEY + _mask(payload, MASKING_KEY) if masked else payload)
+
+
+def unmask(frame: bytes) -> tuple[bytes, bytes]:
+    """Return the header of a masked frame, without its key, and its payload."""
+    size = {126: 4, 127: 10}.get(frame[1] & 0x7F, 2)
+    return frame[:size], _mask(frame[size + 4 :], frame[size : size + 4])
 
 
 def encode_request(port: int) -> bytes:
@@ -78,8 +91,19 @@ def encode_request(port: int) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def _mask(payload: bytes) -> bytes:
+def encode_response(key: bytes) -> bytes:
+    """Encode the response that accepts an opening handshake (§4.2.2)."""
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: " + base64.b64encode(hashlib.sha1(key + ACCEPT_GUID).digest()),
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _mask(payload: bytes, masking_key: bytes) -> bytes:
     size = len(payload)
-    key = (MASKING_KEY * (size // 4 + 1))[:size]
+    key = (masking_key * (size // 4 + 1))[:size]
     masked = int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")
     return masked.to_bytes(size, "big")

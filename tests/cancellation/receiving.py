@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from anyws import ConnectionClosed
+from anyws._message_path import CALLS_A_TURN
 from anyws.testing import BINARY, CONTINUATION, TEXT, Frame
 
 from ..scripted import Role, settle
@@ -32,8 +33,8 @@ async def receive(run: Run, carrier: str, role: Role) -> None:
 
 
 async def receive_backlog(run: Run, carrier: str, role: Role) -> None:
-    """The messages are there already, and every sixteenth call lets other tasks run."""
-    numbers = [str(number) for number in range(40)]
+    """The messages are there already, and every so often a call lets other tasks run."""
+    numbers = [str(number) for number in range(2 * CALLS_A_TURN)]
     received: list[str | bytes] = []
     async with joined(run, carrier, role) as (ws, witness):
 

@@ -12,6 +12,7 @@ from functools import partial
 from anyio.lowlevel import checkpoint
 
 from anyws import Connection, ConnectionClosed
+from anyws._message_path import CALLS_A_TURN
 from anyws.testing import PING
 
 from ..scripted import Role, settle
@@ -36,12 +37,12 @@ async def fill(ws: Connection, witness: Witness, carrier: str) -> list[str | byt
 
 
 async def send(run: Run, carrier: str, role: Role) -> None:
-    """Nothing to wait for, but every sixteenth call lets other tasks run."""
+    """Nothing to wait for, but every so often a call lets other tasks run."""
     sent: list[str | bytes] = []
     async with joined(run, carrier, role) as (ws, witness):
 
         async def send_all() -> None:
-            for number in range(40):
+            for number in range(2 * CALLS_A_TURN):
                 await ws.send(str(number))
                 sent.append(str(number))
 

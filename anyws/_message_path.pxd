@@ -1,0 +1,23 @@
+# Types for the compiled build of `_message_path.py`; without Cython nothing reads this file.
+cimport cython
+
+from ._core.protocol cimport Protocol
+from ._io.transport cimport Transport
+
+
+cdef class MessagePath:
+    cdef public Transport _transport
+    cdef public Protocol _protocol
+    cdef public object _reactor, _state, _inbox, _incoming, _arrival, _turns, _fragmenting, _verdict
+    cdef public Py_ssize_t _calls, _unread_bytes, _max_buffer, _write_limit
+    cdef public bint _paused, _receiving, _discarding
+    cdef public double _heard_at
+
+    cpdef feed(self, bytes data)
+    cpdef room(self)
+    cpdef filled(self, Py_ssize_t n)
+    cdef _take_events(self, list events, Py_ssize_t n)
+    cpdef _message_now(self)
+    cpdef _prepare_to_wait(self)
+    cpdef _take_message(self)
+    cpdef bint _send_now(self, data, text) except -1

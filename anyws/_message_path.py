@@ -1,0 +1,255 @@
+# cython: language_level=3, annotation_typing=False, boundscheck=False
+"""What every message passes between an application and its transport, and nothing else.
+
+The hot part of `Connection`, which is built on it: kept apart so that it can be compiled. It owns
+the messages that have arrived, the budgets on them, and the straight way out for a message that
+nothing keeps waiting. Whatever needs a decision is the connection's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ._errors import ConcurrencyError, ConnectionClosedOK
+from ._payload import WHOLE, Data, to_payload
+
+if TYPE_CHECKING:
+    from ._close_scope import Incoming
+    from ._core.events import Event, Fragment
+    from ._core.protocol import Protocol
+    from ._io.transport import Reactor, Timer, Transport, Waiter
+    from ._options import ConnectionOptions
+
+__all__ = ["CALLS_A_TURN", "LARGE", "MessagePath", "State", "Verdict"]
+
+#: Calls that need not wait take turns with other tasks every so often: 32 messages, received and
+#: sent, are about 0.1 ms of work.
+CALLS_A_TURN = 64
+
+# 1,024 messages not yet read, whatever their size: tiny ones cost more than their bytes.
+_MAX_UNREAD_MESSAGES = 1024
+
+#: 1 MiB: from here on a message is made ready to be sent in slices, so as not to hold the loop.
+LARGE = 1024 * 1024
+
+
+class State(enum.Enum):
+    """Where a connection is in its life (RFC 6455 §4.1, §7.1)."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+# Looking up a member of an enum costs as much as the comparison itself.
+_OPEN = State.OPEN
+
+
+class Verdict:
+    """A reason to fail the connection that waits for the application to take what came before.
+
+    `final` is False if taking the message as a stream lifts it.
+    """
+
+    __slots__ = ("code", "final", "reason", "timer")
+
+    def __init__(self, code: int, reason: str, *, final: bool) -> None:
+        self.code = code
+        self.reason = reason
+        self.final = final
+        self.timer: Timer | None = None
+
+
+class MessagePath:
+    """The straight way of messages, in and out; see `Connection`."""
+
+    __slots__ = (
+        "_arrival",
+        "_calls",
+        "_discarding",
+        "_fragmenting",
+        "_heard_at",
+        "_inbox",
+        "_incoming",
+        "_max_buffer",
+        "_paused",
+        "_protocol",
+        "_reactor",
+        "_receiving",
+        "_state",
+        "_transport",
+        "_turns",
+        "_unread_bytes",
+        "_verdict",
+        "_write_limit",
+    )
+
+    def __init__(
+        self, transport: Transport, protocol: Protocol, options: ConnectionOptions
+    ) -> None:
+        self._transport: Transport = transport
+        self._reactor: Reactor = transport.reactor
+        self._protocol: Protocol = protocol
+        self._state: State = _OPEN
+        self._calls = 0  # since the last checkpoint
+
+        # Reading
+        self._inbox: deque[str | bytes | Fragment] = deque()
+        self._unread_bytes = 0  # received while the inbox was not empty
+        self._max_buffer = options.max_buffer
+        self._paused = False
+        self._receiving = False
+        self._incoming: Incoming = "keep"
+        self._discarding = False  # only control frames count any more
+        self._verdict: Verdict | None = None  # waits behind messages that are not delivered
+        self._arrival: Waiter = self._reactor.new_waiter()
+        self._heard_at = 0.0  # when bytes last arrived; 0 if none did since the last Ping was due
+
+        # Writing
+        self._write_limit = options.write_limit
+        self._turns: deque[Waiter] | None = None  # messages that wait for theirs
+        self._fragmenting: object | None = None  # the task that sends a fragmented message
+
+    # In
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the transport. Not for applications."""
+        self._take_events(self._protocol.receive_data(data), len(data))
+
+    def room(self) -> memoryview | None:
+        """Say where the transport is to put the next bytes. Not for applications."""
+        return self._protocol.payload_room()
+
+    def filled(self, n: int) -> None:
+        """Take bytes that the transport has put there. Not for applications."""
+        self._take_events(self._protocol.payload_filled(n), n)
+
+    def _take_events(self, events: list[Event], n: int) -> None:
+        self._heard_at = self._reactor.read_at
+        self._transport.direct = self if self._protocol.wants_room() else None
+        inbox = self._inbox
+        for event in events:
+            if type(event) is bytes or type(event) is str:
+                inbox.append(event)
+            else:
+                self._handle(event)
+        if inbox:
+            if self._incoming != "keep":
+                self._drop_inbox()
+                return
+            self._unread_bytes += n
+            if (
+                self._unread_bytes >= self._max_buffer or len(inbox) >= _MAX_UNREAD_MESSAGES
+            ) and not self._discarding:
+                self._pause()
+            self._arrival.wake_now()
+        elif not events:
+            self._check_unfinished()
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            message = self._message_now()
+            if message is None:
+                try:
+                    if self._inbox:
+                        await self._take_turns()
+                    while not self._inbox:
+                        await self._arrival.wait()
+                        if not self._inbox:
+                            self._prepare_to_wait()
+                finally:
+                    self._receiving = False
+                message = self._take_message()
+        except ConnectionClosedOK:
+            raise StopAsyncIteration from None
+        return message
+
+    def _message_now(self) -> str | bytes | None:
+        """Return the next message, or None if it takes waiting: in `_receiving`, to be undone."""
+        if self._receiving or self._incoming != "keep":
+            raise self._busy()
+        if self._inbox and self._calls < CALLS_A_TURN:
+            return self._take_message()
+        if not self._inbox:
+            self._prepare_to_wait()
+        self._receiving = True
+        return None
+
+    def _prepare_to_wait(self) -> None:
+        """Say why there is nothing to wait for, or do what must be done before waiting."""
+        if self._verdict is not None or self._paused or self._state is not _OPEN:
+            self._look_up()
+        self._calls = 0
+        self._transport.flush()
+
+    def _begin_receiving(self) -> None:
+        if self._receiving or self._incoming != "keep":
+            raise self._busy()
+        self._receiving = True
+
+    def _busy(self) -> ConcurrencyError:
+        if self._incoming != "keep":
+            return ConcurrencyError(
+                f"cancel_on_close(incoming={self._incoming!r}) is in force on this connection: "
+                "its messages are not kept"
+            )
+        return ConcurrencyError("another task is receiving from this connection already")
+
+    def _take_message(self) -> str | bytes:
+        self._calls += 1
+        inbox = self._inbox
+        message = inbox.popleft()
+        if not inbox:
+            self._unread_bytes = 0
+            if self._paused:
+                self._caught_up()
+        return message  # type: ignore[return-value]  # fragments are for `receive_stream` only
+
+    def _handle(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def _drop_inbox(self) -> None:
+        raise NotImplementedError
+
+    def _pause(self) -> None:
+        raise NotImplementedError
+
+    def _caught_up(self) -> None:
+        raise NotImplementedError
+
+    def _check_unfinished(self) -> None:
+        raise NotImplementedError
+
+    def _look_up(self) -> None:
+        raise NotImplementedError
+
+    async def _take_turns(self) -> None:
+        self._calls = 0
+        self._transport.flush()
+        await self._reactor.checkpoint()
+
+    # Out
+
+    def _send_now(self, data: Data, text: bool | None) -> bool:
+        """Send a whole message if nothing keeps it waiting; say whether it was sent."""
+        if (
+            not isinstance(data, WHOLE)
+            or self._state is not _OPEN
+            or self._calls >= CALLS_A_TURN
+            or self._turns is not None
+            or self._fragmenting is not None
+            or not self._transport.has_room(self._write_limit)
+            or len(data) >= LARGE
+        ):
+            return False
+        if type(data) is bytes and not text:
+            payload, is_text = data, False
+        else:
+            payload, is_text = to_payload(data, text)
+        self._calls += 1
+        self._transport.write_all(self._protocol.send_message(payload, is_text))
+        return True
+

@@ -1,0 +1,25 @@
+"""What `held` computes, apart from measuring."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.held import COLUMNS, line, middle
+from tests.bench.held_ends import KINDS, Held, make_message
+
+
+def test_delays_are_the_medians_of_the_rounds() -> None:
+    rounds = [{column: Held(n, 10 * n) for column in COLUMNS} for n in (1, 9, 2)]
+    assert list(middle(rounds).values()) == [Held(2, 20)] * len(COLUMNS)
+
+
+def test_a_delay_above_the_limit_is_marked() -> None:
+    delays = {column: Held(10_000_000, 11_000_000) for column in COLUMNS}
+    delays[COLUMNS[0]] = Held(10_100_000, 12_000_000)
+    assert line("trio", delays).split() == ["trio", "!10.1", "(12.0)", *["10.0", "(11.0)"] * 3]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_message_has_its_size_on_the_wire(kind: str) -> None:
+    message = make_message(kind, 1003)
+    assert len(message if isinstance(message, bytes) else message.encode()) == 1003
