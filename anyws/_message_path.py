@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ._errors import ConcurrencyError, ConnectionClosedOK
-from ._payload import WHOLE, Data, to_payload
+from ._payload import WHOLE, to_payload
 
 if TYPE_CHECKING:
     from ._close_scope import Incoming
@@ -183,7 +183,7 @@ class MessagePath:
         if self._verdict is not None or self._paused or self._state is not _OPEN:
             self._look_up()
         self._calls = 0
-        self._transport.flush()
+        self._transport.flush_soon()
 
     def _begin_receiving(self) -> None:
         if self._receiving or self._incoming != "keep":
@@ -233,7 +233,7 @@ class MessagePath:
 
     # Out
 
-    def _send_now(self, data: Data, text: bool | None) -> bool:
+    def _send_now(self, data: object, text: bool | None) -> bool:
         """Send a whole message if nothing keeps it waiting; say whether it was sent."""
         if (
             not isinstance(data, WHOLE)
@@ -252,4 +252,3 @@ class MessagePath:
         self._calls += 1
         self._transport.write_all(self._protocol.send_message(payload, is_text))
         return True
-

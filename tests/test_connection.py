@@ -21,6 +21,7 @@ from anyws import (
     LocalProtocolError,
     State,
 )
+from anyws._message_path import CALLS_A_TURN
 from anyws.testing import BINARY, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
 from .scripted import MEMORY, Carrier, Role, both_roles, settle
@@ -345,7 +346,7 @@ async def test_pongs_give_other_tasks_turns() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(count)
-            for _ in range(200):
+            for _ in range(8 * CALLS_A_TURN):
                 await ws.pong()
             tasks.cancel_scope.cancel()
         assert turns >= 5

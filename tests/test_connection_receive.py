@@ -20,6 +20,7 @@ from anyws import (
     RemoteProtocolError,
     State,
 )
+from anyws._message_path import CALLS_A_TURN
 from anyws.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
 from .scripted import MEMORY, TIMELESS, Carrier, Role, both_roles, settle, virtual_time
@@ -203,7 +204,8 @@ async def test_receive_under_a_timeout_leaves_the_connection_open() -> None:
 
 async def test_receiving_many_messages_at_once_gives_other_tasks_turns() -> None:
     async with MEMORY.scripted("client") as (ws, peer):
-        await peer.send(*[Frame(TEXT, b"%d" % n) for n in range(200)])
+        count_of_messages = 8 * CALLS_A_TURN
+        await peer.send(*[Frame(TEXT, b"%d" % n) for n in range(count_of_messages)])
         await peer.round_trip()
         turns = 0
 
@@ -215,24 +217,26 @@ async def test_receiving_many_messages_at_once_gives_other_tasks_turns() -> None
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(count)
-            assert [int(await ws.receive()) for _ in range(200)] == list(range(200))
+            received = [int(await ws.receive()) for _ in range(count_of_messages)]
             tasks.cancel_scope.cancel()
+        assert received == list(range(count_of_messages))
         assert turns >= 5
 
 
 async def test_receive_cancelled_while_it_takes_turns_keeps_the_message() -> None:
     """R-A8a, where the receiver does not wait for a message."""
     async with MEMORY.scripted("client") as (ws, peer):
-        await peer.send(*[Frame(TEXT, b"%d" % n) for n in range(40)])
+        count = 2 * CALLS_A_TURN
+        await peer.send(*[Frame(TEXT, b"%d" % n) for n in range(count)])
         await peer.round_trip()
         received = []
         with anyio.CancelScope() as scope:
             scope.cancel()
             while True:
                 received.append(await ws.receive())
-        assert len(received) < 40
-        received += [await ws.receive() for _ in range(40 - len(received))]
-        assert received == [str(n) for n in range(40)]
+        assert len(received) < count
+        received += [await ws.receive() for _ in range(count - len(received))]
+        assert received == [str(n) for n in range(count)]
 
 
 # Concurrency

@@ -23,6 +23,7 @@ from anyws import (
     State,
     wrap_client,
 )
+from anyws._message_path import CALLS_A_TURN
 from anyws.testing import (
     BINARY,
     CLOSE,
@@ -110,12 +111,12 @@ async def test_send_in_a_cancelled_scope_sends_all_or_nothing() -> None:
     """R-A1a: a call that need not wait may go through; then the message is sent."""
     async with MEMORY.scripted("client") as (ws, peer):
         returned = []
-        for n in range(40):
+        for n in range(2 * CALLS_A_TURN):
             with anyio.CancelScope() as scope:
                 scope.cancel()
                 await ws.send(f"{n}")
                 returned.append(n)
-        assert 0 < len(returned) < 40
+        assert 0 < len(returned) < 2 * CALLS_A_TURN
         assert await peer.round_trip() == [Frame(TEXT, b"%d" % n) for n in returned]
 
 
@@ -377,9 +378,9 @@ async def test_many_sends_give_other_tasks_turns(fragmented: bool) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(count)
             if fragmented:
-                await ws.send([b"x"] * 200)
+                await ws.send([b"x"] * (8 * CALLS_A_TURN))
             else:
-                for _ in range(200):
+                for _ in range(8 * CALLS_A_TURN):
                     await ws.send(b"x")
             tasks.cancel_scope.cancel()
         assert turns >= 5

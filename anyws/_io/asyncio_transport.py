@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, ref
 from anyio.lowlevel import checkpoint
 
 from .epoll_set import EpollSet
-from .transport import Reactor, Timer, Waiter
+from .transport import Reactor, Timer, Transport, Waiter
 
 __all__ = ["AsyncioEpollReactor", "AsyncioReactor", "AsyncioWaiter", "shared_reactor"]
 
@@ -126,8 +126,15 @@ class AsyncioEpollReactor(AsyncioReactor):
 
     def _dispatch(self) -> None:
         self.read_at = monotonic()
-        if self._sockets is not None:
-            self._sockets.dispatch()
+        deferred: list[Transport] = []
+        self.deferred = deferred
+        try:
+            if self._sockets is not None:
+                self._sockets.dispatch()
+        finally:
+            self.deferred = None
+            for transport in deferred:
+                transport.end_step()
 
 
 # A reactor lives as long as somebody uses it: it holds its loop, so the values must be weak too.

@@ -94,6 +94,9 @@ class Reactor(ABC):
     needs_task: bool = False
     #: The loop's time in seconds when bytes were last read, or a little before.
     read_at: float = 0.0
+    #: While the reactor calls back, and tasks run from there: the transports that were written to.
+    #: Once it is done it calls their `end_step`.
+    deferred: list[Transport] | None = None
 
     async def run(self) -> None:  # noqa: B027  # most have nothing to run
         """Serve until cancelled. Background work: it never raises on account of a callback."""
@@ -141,8 +144,11 @@ class Reactor(ABC):
 class Transport:
     """A full-duplex stream of bytes that pushes what it reads and takes what is written.
 
-    Frames that are written in one go leave together: the first at once, the following ones when
-    the writer is about to wait (`flush`), when 64 KiB are held, or at the end of the step.
+    Frames that are written in one go leave together. Within a callback of the reactor they leave
+    when it has called back for all sockets that were ready: a peer that is woken by each one costs
+    more than the writing. Otherwise the first leaves at once, and the following ones when the
+    writer is about to wait (`flush_soon`) or at the end of the step. Never are more than 64 KiB
+    held.
 
     Attributes:
         receiver: whom bytes are pushed to; set by `start`, and may change later.
@@ -154,6 +160,7 @@ class Transport:
         "_flush_is_due",
         "_held",
         "_held_bytes",
+        "_is_deferred",
         "_out_bytes",
         "_stepped",
         "direct",
@@ -163,7 +170,7 @@ class Transport:
     )
 
     #: Whether `run` must run, in a task group that outlives the transport's use.
-    needs_task: bool = False
+    needs_task = False
 
     def __init__(self, reactor: Reactor) -> None:
         self.reactor: Reactor = reactor
@@ -175,6 +182,7 @@ class Transport:
         self._out_bytes = 0  # pushed, and not taken by the layer below
         self._stepped = False
         self._flush_is_due = False
+        self._is_deferred = False
 
     async def run(self) -> None:
         """Move bytes until the transport is closed; being cancelled closes it. Never raises."""
@@ -214,7 +222,12 @@ class Transport:
 
     def write_all(self, buffers: tuple[bytes, ...]) -> None:
         """Do as `write`."""
-        if not self._stepped:
+        deferred = self.reactor.deferred
+        if deferred is not None:
+            if not self._is_deferred:
+                self._is_deferred = True
+                deferred.append(self)
+        elif not self._stepped:
             self._stepped = True
             self.push(buffers)
             return
@@ -226,18 +239,24 @@ class Transport:
             self._held_bytes += len(buffer)
         if self._held_bytes >= HOLD_AT_MOST:
             self._push_held(held)
-        elif not self._flush_is_due:
+        elif not (self._flush_is_due or self._is_deferred):
             self._flush_is_due = True
-            self.reactor.call_soon(self._end_step)
+            self.reactor.call_soon(self.end_step)
 
     def flush(self) -> None:
-        """Hand over what is held: the writer is about to wait."""
+        """Hand over what is held."""
         self._stepped = False
         if self._held is not None:
             self._push_held(self._held)
 
-    def _end_step(self) -> None:
-        self._flush_is_due = False
+    def flush_soon(self) -> None:
+        """Do so, when the reactor has called back at the latest: the writer is about to wait."""
+        if not self._is_deferred:
+            self.flush()
+
+    def end_step(self) -> None:
+        """Hand over what is held: the step is over in which it was written."""
+        self._flush_is_due = self._is_deferred = False
         self.flush()
 
     def _push_held(self, held: list[bytes]) -> None:

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False, boundscheck=False
 """The reactor of trio: one task that owns an epoll set and all timers of a server or a client.
 
 trio wakes one task per socket, and each wake-up costs a trip through its scheduler. Here one task
@@ -11,12 +12,13 @@ Where there is no epoll, `task_reactor.py` serves.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from math import inf
 from socket import socket as Socket
 
 import trio
+from trio.lowlevel import current_task, reschedule, wait_task_rescheduled
 
 from .epoll_set import EpollSet
 from .transport import Reactor, Timer, Waiter
@@ -156,15 +158,16 @@ class TrioWaiter:
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
 
-    async def wait(self) -> None:
-        self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+    def wait(self) -> Awaitable[None]:
+        self._task = current_task()
+        # Awaited by the caller, without a coroutine of ours in between.
+        return wait_task_rescheduled(self._abort)  # noqa: ASYNC105
 
     def wake(self) -> None:
         task = self._task
         if task is not None:
             self._task = None
-            trio.lowlevel.reschedule(task)
+            reschedule(task)
 
     def wake_now(self) -> None:
         self.wake()
