@@ -12,10 +12,10 @@ connection need no task, and nothing that is cancelled can leave half a frame be
 from __future__ import annotations
 
 import os
-import uuid
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import Any
+from logging import INFO
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from anyio.abc import ObjectStream, SocketAttribute
@@ -44,7 +44,12 @@ from ._payload import WHOLE, BytesLike, Data, to_payload
 from ._stats import ConnectionStats
 from ._streams import FragmentedMessage, ReceiveStream, SendStream
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
 __all__ = ["Connection", "State"]
+
+T = TypeVar("T")
 
 # 1 s for the application to take, and answer, what came before a violation.
 _VIOLATION_GRACE = 1.0
@@ -74,6 +79,34 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         subprotocol: the one that was agreed on, or None (§1.9).
     """
 
+    # The bases have no slots, so there is a `__dict__`; it takes no memory unless it is used.
+    __slots__ = (
+        "_cause",
+        "_close_deadline",
+        "_close_scopes",
+        "_close_timer",
+        "_end_waiters",
+        "_id",
+        "_initiator",
+        "_keepalive",
+        "_latency",
+        "_logger",
+        "_options",
+        "_owed_pong",
+        "_owes_ping",
+        "_paused_at",
+        "_paused_s",
+        "_pings",
+        "_received_close",
+        "_room",
+        "_send_timer",
+        "_sent_close",
+        "_skipping",
+        "request",
+        "response",
+        "subprotocol",
+    )
+
     _is_client: bool
 
     def __init__(
@@ -92,7 +125,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self.subprotocol = subprotocol
         self._options = options
         self._logger = options.logger
-        self._id: uuid.UUID | None = None
+        self._id: UUID | None = None
 
         # Reading
         self._paused_at = 0.0
@@ -100,7 +133,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self._skipping = False  # the rest of a message whose stream was left early
 
         # Writing
-        self._room: list[Waiter] = []
+        self._room: tuple[Waiter, ...] = ()
         self._send_timer: Timer | None = None
         self._owed_pong: bytes | None = None
         self._owes_ping = False
@@ -109,7 +142,9 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         # Pings
         self._pings: dict[bytes, _SentPing] = {}
         self._latency = 0.0
-        self._keepalive = Keepalive(self, options.ping_interval, options.ping_timeout)
+        self._keepalive: Keepalive | None = None
+        if options.ping_interval is not None:
+            self._keepalive = Keepalive(self, options.ping_interval, options.ping_timeout)
 
         # Closing
         self._sent_close: CloseFrame | None = None
@@ -118,18 +153,19 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self._cause: Exception | None = None
         self._close_timer: Timer | None = None
         self._close_deadline = 0.0
-        self._end_waiters: list[Waiter] = []
+        self._end_waiters: tuple[Waiter, ...] = ()
         self._close_scopes: tuple[CloseScope, ...] = ()
-
-        self._keepalive.start()
 
     # What the connection is
 
     @property
-    def id(self) -> uuid.UUID:
+    def id(self) -> UUID:
         """A random identifier, for logs."""
         if self._id is None:
-            self._id = uuid.uuid4()
+            # Imported late: it takes 2 ms, and few ask.
+            from uuid import uuid4
+
+            self._id = uuid4()
         return self._id
 
     @property
@@ -294,7 +330,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
     @property
     def _inbox_begins_whole(self) -> bool:
         """Whether the next thing in the inbox is a whole message."""
-        return bool(self._inbox) and not isinstance(self._inbox[0], Fragment)
+        return bool(self._inbox) and not isinstance(self._inbox.first(), Fragment)
 
     def _drop_message(self) -> None:
         """Drop the message at the head of the inbox, or what comes of it."""
@@ -320,7 +356,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if self._paused:
             self._end_pause()
             self._transport.resume_reading()
-            self._keepalive.excuse()
+            if self._keepalive is not None:
+                self._keepalive.excuse()
 
     def _end_pause(self) -> None:
         self._paused = False
@@ -394,7 +431,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._cause = exc
         self._drop_verdict()
         self._state = State.CLOSED
-        self._keepalive.stop()
+        self._stop_keepalive()
         for timer in (self._close_timer, self._send_timer):
             if timer is not None:
                 timer.cancel()
@@ -402,7 +439,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self._close_timer = self._send_timer = None
         if self._paused:
             self._end_pause()
-        self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())
+        if self._logger.isEnabledFor(INFO):
+            self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())
         self._arrival.wake()
         for waiter in (*(self._turns or ()), *self._room, *self._end_waiters):
             waiter.wake()
@@ -534,7 +572,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if self._transport.unsent < self._write_limit:
             return
         waiter = self._reactor.new_waiter()
-        self._room.append(waiter)
+        self._room += (waiter,)
         try:
             while True:
                 self._transport.flush()
@@ -545,7 +583,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 if self._state is not State.OPEN:
                     raise await self._no_longer_open()
         finally:
-            self._room.remove(waiter)
+            self._room = _without(self._room, waiter)
             self._expect_room_no_more()
 
     def _expect_room(self) -> None:
@@ -646,6 +684,10 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         await self._wait_for_room()
         self._transport.write(self._protocol.send_pong(to_payload(data, None)[0]))
 
+    def _stop_keepalive(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.stop()
+
     def _send_keepalive_ping(self) -> None:
         """Send a Ping that nobody waits for; if the write buffer is full, as soon as it is not."""
         unanswered = [payload for payload, ping in self._pings.items() if not ping.awaited]
@@ -679,7 +721,9 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._owed_pong = data
 
     def _take_pong(self, data: bytes) -> None:
-        now = self._keepalive.pong_at = self._reactor.clock()
+        now = self._reactor.clock()
+        if self._keepalive is not None:
+            self._keepalive.pong_at = now
         if data not in self._pings:
             return
         self._latency = now - self._pings[data].sent_at
@@ -744,13 +788,13 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if self._state is State.CLOSED:
             return
         waiter = self._reactor.new_waiter()
-        self._end_waiters.append(waiter)
+        self._end_waiters += (waiter,)
         try:
             while self._state is not State.CLOSED:  # type: ignore[comparison-overlap]
                 self._transport.flush()
                 await waiter.wait()
         finally:
-            self._end_waiters.remove(waiter)
+            self._end_waiters = _without(self._end_waiters, waiter)
 
     def cancel_on_close(self, *, incoming: Incoming = "keep") -> CloseScope:
         """Cancel a block when the connection ends, for handlers that do not receive.
@@ -784,7 +828,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             scope._connection_ended()
 
     def _remove_close_scope(self, scope: CloseScope, incoming: Incoming) -> None:
-        self._close_scopes = tuple(other for other in self._close_scopes if other is not scope)
+        self._close_scopes = _without(self._close_scopes, scope)
         if incoming != "keep":
             self._incoming = "keep"
             self._receiving = False
@@ -866,7 +910,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
     def _leave_open_state(self) -> None:
         """Start the deadline of the closing handshake, and let go whoever wanted to send."""
         self._state = State.CLOSING
-        self._keepalive.stop()
+        self._stop_keepalive()
         self._close_deadline = self._reactor.clock() + self._options.close_timeout
         self._set_close_timer(self._options.close_timeout, self._on_close_timeout)
         for waiter in (*(self._turns or ()), *self._room):
@@ -970,6 +1014,10 @@ class _SentPing:
 def _shortened(reason: str) -> str:
     """Cut a reason to the 123 bytes that a Close frame has room for (§5.5)."""
     return reason.encode()[:123].decode(errors="ignore")
+
+
+def _without(things: tuple[T, ...], thing: T) -> tuple[T, ...]:
+    return tuple(other for other in things if other is not thing)
 
 
 def _current_task() -> int:

@@ -43,33 +43,23 @@ class Keepalive:
         "pong_at",
     )
 
-    def __init__(
-        self, connection: Connection, interval: float | None, timeout: float | None
-    ) -> None:
+    def __init__(self, connection: Connection, interval: float, timeout: float | None) -> None:
         self._reference = ref(connection)  # it holds this, and they would be a cycle
         self._interval = interval
         self._timeout = timeout
-        self._timer: Timer | None = None
-        self._due = 0.0  # when the next Ping is
         self._pinged_at = 0.0  # when the Ping was due that the deadline belongs to
         self._deadline = inf  # when the silence since then has lasted too long
         self._heard_before = 0.0  # when bytes last arrived before that
         self._warned = False
         self.pong_at = 0.0
-
-    def start(self) -> None:
-        """Start the schedule, if there is one."""
-        if self._interval is not None:
-            # The opening handshake was a sign of life too.
-            connection = self._connection
-            connection._heard_at = connection._reactor.clock()
-            self._due = connection._heard_at + self._interval
-            self._set_timer(self._interval)
+        # The opening handshake was a sign of life too.
+        connection._heard_at = connection._reactor.clock()
+        self._due = connection._heard_at + interval  # when the next Ping is
+        self._timer: Timer = connection._reactor.call_later(interval, self._on_timer)
 
     def stop(self) -> None:
         """Stop it for good."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
 
     def excuse(self) -> None:
         """Blame nobody for the silence so far: it was this side that did not listen."""
@@ -80,9 +70,6 @@ class Keepalive:
         connection = self._reference()
         assert connection is not None, "the transport holds it until the keepalive has stopped"
         return connection
-
-    def _set_timer(self, seconds: float) -> None:
-        self._timer = self._connection._reactor.call_later(seconds, self._on_timer)
 
     def _on_timer(self) -> None:
         connection = self._connection
@@ -96,7 +83,6 @@ class Keepalive:
             self._deadline = inf
             self._warn(now)
         if now >= self._due:
-            assert self._interval is not None
             self._due = now + self._interval
             if self._timeout is not None and self._deadline == inf:
                 self._pinged_at = now
@@ -104,7 +90,8 @@ class Keepalive:
             self._heard_before = connection._heard_at or self._heard_before
             connection._heard_at = 0.0
             connection._send_keepalive_ping()
-        self._set_timer(min(self._due, self._deadline) - now)
+        wait = min(self._due, self._deadline) - now
+        self._timer = connection._reactor.call_later(wait, self._on_timer)
 
     def _give_up(self, now: float) -> None:
         connection = self._connection

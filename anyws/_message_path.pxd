@@ -5,10 +5,21 @@ from ._core.protocol cimport Protocol
 from ._io.transport cimport Transport
 
 
+cdef class MessageQueue:
+    cdef list _items
+    cdef Py_ssize_t _at
+
+    cpdef append(self, item)
+    cpdef first(self)
+    cpdef popleft(self)
+    cpdef clear(self)
+
+
 cdef class MessagePath:
     cdef public Transport _transport
     cdef public Protocol _protocol
-    cdef public object _reactor, _state, _inbox, _incoming, _arrival, _turns, _fragmenting, _verdict
+    cdef public MessageQueue _inbox
+    cdef public object _reactor, _state, _incoming, _arrival, _turns, _fragmenting, _verdict
     cdef public Py_ssize_t _calls, _unread_bytes, _max_buffer, _write_limit
     cdef public bint _paused, _receiving, _discarding
     cdef public double _heard_at

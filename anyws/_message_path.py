@@ -9,20 +9,21 @@ nothing keeps waiting. Whatever needs a decision is the connection's.
 from __future__ import annotations
 
 import enum
-from collections import deque
 from typing import TYPE_CHECKING
 
 from ._errors import ConcurrencyError, ConnectionClosedOK
 from ._payload import WHOLE, to_payload
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from ._close_scope import Incoming
     from ._core.events import Event, Fragment
     from ._core.protocol import Protocol
     from ._io.transport import Reactor, Timer, Transport, Waiter
     from ._options import ConnectionOptions
 
-__all__ = ["CALLS_A_TURN", "LARGE", "MessagePath", "State", "Verdict"]
+__all__ = ["CALLS_A_TURN", "LARGE", "MessagePath", "MessageQueue", "State", "Verdict"]
 
 #: Calls that need not wait take turns with other tasks every so often: 32 messages, received and
 #: sent, are about 0.1 ms of work.
@@ -63,6 +64,46 @@ class Verdict:
         self.timer: Timer | None = None
 
 
+class MessageQueue:
+    """Messages, and fragments of them, in order: a list that is read from the front.
+
+    Where there are none it takes a seventh of the memory of a deque, and most connections are idle.
+    """
+
+    __slots__ = ("_at", "_items")
+
+    def __init__(self) -> None:
+        self._items: list[str | bytes | Fragment | None] = []
+        self._at = 0  # of the first one
+
+    def __len__(self) -> int:
+        return len(self._items) - self._at
+
+    def append(self, item: str | bytes | Fragment) -> None:
+        """Add one at the end."""
+        self._items.append(item)
+
+    def first(self) -> str | bytes | Fragment:
+        """Return the first one and leave it there."""
+        item = self._items[self._at]
+        assert item is not None
+        return item
+
+    def popleft(self) -> str | bytes | Fragment:
+        """Take the first one."""
+        item = self.first()
+        self._items[self._at] = None
+        self._at += 1
+        if self._at == len(self._items):
+            self.clear()
+        return item
+
+    def clear(self) -> None:
+        """Drop them all."""
+        self._items = []
+        self._at = 0
+
+
 class MessagePath:
     """The straight way of messages, in and out; see `Connection`."""
 
@@ -97,7 +138,7 @@ class MessagePath:
         self._calls = 0  # since the last checkpoint
 
         # Reading
-        self._inbox: deque[str | bytes | Fragment] = deque()
+        self._inbox: MessageQueue = MessageQueue()
         self._unread_bytes = 0  # received while the inbox was not empty
         self._max_buffer = options.max_buffer
         self._paused = False

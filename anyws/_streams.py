@@ -60,7 +60,7 @@ class ReceiveStream:
             self._ended = connection._inbox_begins_whole
             self._leave()
             raise
-        first = connection._inbox[0]
+        first = connection._inbox.first()
         self.text = isinstance(first.data if isinstance(first, Fragment) else first, str)
         return self
 

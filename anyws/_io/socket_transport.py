@@ -27,28 +27,40 @@ _BUFFERS_A_CALL = 64
 
 _HAS_SENDMSG = hasattr(Socket, "sendmsg")
 
+# Linux: more follows, so that the last bytes and the end of the stream leave as one segment.
+_MORE_FOLLOWS: int = getattr(stdlib_socket, "MSG_MORE", 0)
+
 
 class SocketTransport(Transport):
-    """Bytes over a connected, non-blocking stream socket, which it owns."""
+    """Bytes over a connected, non-blocking stream socket, which it owns.
+
+    Args:
+        reactor: that of the running loop.
+        sock: connected.
+        remote_address: as `accept` gave it; asked for if that was nothing.
+    """
 
     __slots__ = (
-        "_addresses",
         "_closed",
         "_ending",
         "_failure",
+        "_flags",
+        "_local_address",
         "_out",
         "_read_ended",
         "_reading",
+        "_remote_address",
         "_sock",
         "_was_full",
         "_writing",
     )
 
-    def __init__(self, reactor: Reactor, sock: Socket) -> None:
+    def __init__(self, reactor: Reactor, sock: Socket, remote_address: Any = None) -> None:
         super().__init__(reactor)
         self._sock = sock
-        # Asked for now: after a reset the kernel does not know the peer's any more.
-        self._addresses = (sock.getsockname(), _peer_address(sock))
+        self._local_address: Any = None  # asked for when somebody wants it, or before it is gone
+        # After a reset the kernel does not know it any more.
+        self._remote_address = remote_address or _ask(sock.getpeername)
         self._closed = False
 
         # Reading
@@ -61,6 +73,7 @@ class SocketTransport(Transport):
         self._was_full = False
         self._ending = False  # shut down for writing once everything is sent
         self._failure: OSError | None = None  # what ended the writing
+        self._flags = 0
         sock.setblocking(False)
         if sock.family in (stdlib_socket.AF_INET, stdlib_socket.AF_INET6):
             with suppress(OSError):  # macOS, of a peer that is gone; reading finds that out
@@ -118,7 +131,7 @@ class SocketTransport(Transport):
         if self._out is None:
             try:
                 if len(buffers) == 1:
-                    sent = self._sock.send(buffers[0])
+                    sent = self._sock.send(buffers[0], self._flags)
                     if sent == len(buffers[0]):
                         return
                 elif _HAS_SENDMSG:
@@ -199,6 +212,7 @@ class SocketTransport(Transport):
     # Closing
 
     def write_eof(self) -> None:
+        self._flags = _MORE_FOLLOWS
         self.flush()
         if self._closed or self._ending:
             return
@@ -225,14 +239,20 @@ class SocketTransport(Transport):
         self._closed = True
         self.pause_reading()
         self._drop_unsent()
+        self._local_address = self._find_local_address()
         self._sock.close()
         self._tell_lost(exc)
 
     # Attributes
 
+    def _find_local_address(self) -> Any:
+        if self._local_address is None:
+            self._local_address = _ask(self._sock.getsockname)
+        return self._local_address
+
     @property
     def attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        local, remote = self._addresses
+        local, remote = self._find_local_address(), self._remote_address
         found: dict[Any, Any] = {
             SocketAttribute.family: self._sock.family,
             SocketAttribute.local_address: plain_address(local),
@@ -248,10 +268,10 @@ class SocketTransport(Transport):
         return {name: partial(_same, value) for name, value in found.items()}
 
 
-def _peer_address(sock: Socket) -> Any:
-    """Return the address of the peer, or None if it is gone already."""
+def _ask(address: Callable[[], Any]) -> Any:
+    """Return an address, or None if the connection is gone already."""
     try:
-        return sock.getpeername()
+        return address()
     except OSError:
         return None
 

@@ -201,9 +201,9 @@ def test_a_leaked_waiter_is_found(loop: str) -> None:
 
     async def wait_closed(ws: Connection) -> None:
         waiter = ws._reactor.new_waiter()
-        ws._end_waiters.append(waiter)
+        ws._end_waiters += (waiter,)
         await waiter.wait()
-        ws._end_waiters.remove(waiter)
+        ws._end_waiters = ()
 
     async def leak(run: Run) -> None:
         async with (
