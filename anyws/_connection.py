@@ -40,7 +40,7 @@ from ._io.transport import Timer, Transport, Waiter
 from ._keepalive import Keepalive
 from ._message_path import CALLS_A_TURN, MessagePath, State, Verdict
 from ._options import ConnectionOptions
-from ._payload import WHOLE, BytesLike, Data, to_payload
+from ._payload import WHOLE, BytesLike, Data, is_large, payload_slices, to_payload
 from ._stats import ConnectionStats
 from ._streams import FragmentedMessage, ReceiveStream, SendStream
 
@@ -465,6 +465,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         Args:
             data: `str` is sent as text, anything like `bytes` as binary. An iterable or async
                 iterable of these is sent as one fragmented message, each item a frame at once.
+                Bytes that can change must not before this returns.
             text: True sends bytes as text (they must be UTF-8, and are checked), False sends a
                 `str` as binary, in UTF-8. Of an iterable it says what all items have to be.
 
@@ -485,12 +486,27 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 await self._send_iterable(data, text)
 
     async def _send_later(self, data: Data, text: bool | None) -> None:
+        """Send a whole message that has to wait, or is too large to be made ready in one go."""
+        if is_large(data) and (self._is_client or text or type(data) is not bytes):
+            await self._send_in_slices(data, text)
+            return
         payload, is_text = to_payload(data, text)
         self._calls += 1
         if self._calls >= CALLS_A_TURN:
             await self._take_turns()
         await self._wait_for_turn()
         self._transport.write_all(self._protocol.send_message(payload, is_text))
+
+    async def _send_in_slices(self, data: Data, text: bool | None) -> None:
+        """Send one large message, unfragmented, and let other tasks run while it is made ready."""
+        masking = self._protocol.new_masking()
+        slices = []
+        for piece in payload_slices(data, text):
+            slices.append(masking.apply(piece))
+            await self._reactor.checkpoint()
+        is_text = isinstance(data, str) if text is None else text
+        await self._wait_for_turn()
+        self._transport.write_all(self._protocol.send_slices(slices, masking, is_text))
 
     async def _send_iterable(
         self, data: Iterable[Data] | AsyncIterable[Data], text: bool | None

@@ -1,4 +1,4 @@
-# cython: language_level=3, annotation_typing=False, boundscheck=False
+# cython: language_level=3, annotation_typing=False, boundscheck=False, auto_pickle=False
 """What every message passes between an application and its transport, and nothing else.
 
 The hot part of `Connection`, which is built on it: kept apart so that it can be compiled. It owns
@@ -12,7 +12,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from ._errors import ConcurrencyError, ConnectionClosedOK
-from ._payload import WHOLE, to_payload
+from ._payload import WHOLE, is_large, to_payload
 
 if TYPE_CHECKING:
     from collections import deque
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._io.transport import Reactor, Timer, Transport, Waiter
     from ._options import ConnectionOptions
 
-__all__ = ["CALLS_A_TURN", "LARGE", "MessagePath", "MessageQueue", "State", "Verdict"]
+__all__ = ["CALLS_A_TURN", "MessagePath", "MessageQueue", "State", "Verdict"]
 
 #: Calls that need not wait take turns with other tasks every so often: 32 messages, received and
 #: sent, are about 0.1 ms of work.
@@ -31,9 +31,6 @@ CALLS_A_TURN = 64
 
 # 1,024 messages not yet read, whatever their size: tiny ones cost more than their bytes.
 _MAX_UNREAD_MESSAGES = 1024
-
-#: 1 MiB: from here on a message is made ready to be sent in slices, so as not to hold the loop.
-LARGE = 1024 * 1024
 
 
 class State(enum.Enum):
@@ -283,7 +280,7 @@ class MessagePath:
             or self._turns is not None
             or self._fragmenting is not None
             or not self._transport.has_room(self._write_limit)
-            or len(data) >= LARGE
+            or is_large(data)
         ):
             return False
         if type(data) is bytes and not text:

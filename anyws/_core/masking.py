@@ -11,9 +11,11 @@ import os
 __all__ = [
     "GrowingBuffer",
     "MaskSource",
+    "Masking",
     "apply_mask",
     "join_frame",
     "mask_source",
+    "turn_mask",
     "unmask",
     "unmask_text",
 ]
@@ -110,6 +112,30 @@ class GrowingBuffer:
         del self._data[self._size :]
         data, self._data, self._size = bytes(self._data), bytearray(), 0
         return data
+
+
+def turn_mask(mask: bytes, n: int) -> bytes:
+    """Return the mask for what follows `n` bytes; an empty one stays so."""
+    turn = n & 3
+    return mask[turn:] + mask[:turn]
+
+
+class Masking:
+    """Masks the payload of one frame slice by slice, or leaves it as it is where `key` is None."""
+
+    __slots__ = ("_turned", "key")
+
+    def __init__(self, key: bytes | None) -> None:
+        self.key = key
+        self._turned = key
+
+    def apply(self, piece: bytes) -> bytes:
+        """Return the next slice, masked."""
+        if self._turned is None:
+            return piece
+        masked = apply_mask(piece, self._turned)
+        self._turned = turn_mask(self._turned, len(piece))
+        return masked
 
 
 class MaskSource:

@@ -25,7 +25,6 @@ cdef class Protocol:
     cdef Py_ssize_t _receive_frame(self, bytes data, Py_ssize_t at, list events) except -2
     @cython.locals(end=Py_ssize_t, n=Py_ssize_t, last=bint)
     cdef Py_ssize_t _receive_payload(self, bytes data, Py_ssize_t start, list events) except -2
-    @cython.locals(turn=int)
     cdef _take_payload(self, Py_ssize_t n)
     @cython.locals(n=Py_ssize_t, first_byte=int)
     cpdef tuple send_message(self, bytes payload, bint text)

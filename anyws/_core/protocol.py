@@ -1,4 +1,4 @@
-# cython: language_level=3, annotation_typing=False, boundscheck=False
+# cython: language_level=3, annotation_typing=False, boundscheck=False, auto_pickle=False
 """One side of an open WebSocket connection (RFC 6455 §5 to §7), without I/O.
 
 Owns the order of frames in both directions, the assembly of messages and the limits on them.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import codecs
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .._errors import LocalProtocolError
 from .events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
@@ -21,8 +21,18 @@ from .frames import (
     decode_close_payload,
     encode_close_payload,
     encode_frame,
+    encode_frame_header,
 )
-from .masking import GrowingBuffer, apply_mask, join_frame, mask_source, unmask, unmask_text
+from .masking import (
+    GrowingBuffer,
+    Masking,
+    apply_mask,
+    join_frame,
+    mask_source,
+    turn_mask,
+    unmask,
+    unmask_text,
+)
 
 __all__ = ["TRANSITIONS", "Flow", "Protocol", "Step"]
 
@@ -429,9 +439,8 @@ class Protocol:
     def _take_payload(self, n: int) -> None:
         """Count bytes of the current frame that have come, and turn its mask for the next ones."""
         self._left -= n
-        turn = n & 3
-        if turn:
-            self._mask = self._mask[turn:] + self._mask[:turn]
+        if n & 3:
+            self._mask = turn_mask(self._mask, n)
 
     def _assemble_text(self, chunk: bytes, last: bool, events: list[Event]) -> None:
         """Decode the next piece of a text at once: bad text fails here, and none is kept twice."""
@@ -533,6 +542,19 @@ class Protocol:
         if n < 126:
             return (join_frame(SHORT_HEADERS[first_byte][n], payload, None),)
         return encode_frame(first_byte, payload, None)
+
+    def new_masking(self) -> Masking:
+        """Return the masking of a message that is to be sent by `send_slices`."""
+        return Masking(None if self._next_mask is None else self._next_mask())
+
+    def send_slices(
+        self, slices: Sequence[bytes], masking: Masking, text: bool
+    ) -> tuple[bytes, ...]:
+        """Do as `send_message`, for a payload that is masked already, in slices."""
+        if self.writing is not _OPEN:
+            self._advance(Step.WHOLE)
+        n = sum(map(len, slices))
+        return (encode_frame_header(0x81 if text else 0x82, n, masking.key), *slices)
 
     def send_fragment(self, payload: bytes, *, text: bool, final: bool) -> tuple[bytes, ...]:
         """Return the buffers of the next frame of a fragmented message (§5.4).

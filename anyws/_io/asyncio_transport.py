@@ -1,4 +1,4 @@
-# cython: language_level=3, annotation_typing=False, boundscheck=False
+# cython: language_level=3, annotation_typing=False, boundscheck=False, auto_pickle=False
 """The reactor of asyncio and uvloop: the loop's own readers, writers and timers.
 
 Owns no task. It needs `add_reader`, which Windows' Proactor loop lacks: `task_reactor.py` serves

@@ -1,4 +1,4 @@
-# cython: language_level=3, annotation_typing=False, boundscheck=False
+# cython: language_level=3, annotation_typing=False, boundscheck=False, auto_pickle=False
 """An epoll set, and what is to be called for each socket in it.
 
 One descriptor stands for all sockets of a reactor: a loop is told once for all that are ready, not

@@ -1,4 +1,4 @@
-# cython: language_level=3, annotation_typing=False, boundscheck=False
+# cython: language_level=3, annotation_typing=False, boundscheck=False, auto_pickle=False
 """A transport over a non-blocking socket: one `recv` when readable, one `sendmsg` at once.
 
 Owns the reads, the writes and what the kernel has not taken. Which loop tells readiness is the

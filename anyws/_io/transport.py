@@ -1,4 +1,4 @@
-# cython: language_level=3, annotation_typing=False, boundscheck=False
+# cython: language_level=3, annotation_typing=False, boundscheck=False, auto_pickle=False
 """The seam between a connection and the bytes: what every driver offers, and what it calls.
 
 A transport *pushes* what it reads into a `Receiver` and *takes* what is written without waiting.

@@ -1,4 +1,4 @@
-# cython: language_level=3, annotation_typing=False, boundscheck=False
+# cython: language_level=3, annotation_typing=False, boundscheck=False, auto_pickle=False
 """The reactor of trio: one task that owns an epoll set and all timers of a server or a client.
 
 trio wakes one task per socket, and each wake-up costs a trip through its scheduler. Here one task
