@@ -1,4 +1,5 @@
 from .masking import GrowingBuffer as GrowingBuffer
+from .masking import GrowingText as GrowingText
 from .masking import apply_mask as apply_mask
 from .masking import join_frame as join_frame
 from .masking import unmask as unmask

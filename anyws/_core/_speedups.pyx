@@ -51,6 +51,13 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
+    PyObject *PyUnicode_New(Py_ssize_t size, Py_UCS4 max_char) except NULL
+    int PyUnicode_Resize(PyObject **text, Py_ssize_t size) except -1
+    Py_ssize_t PyUnicode_CopyCharacters(
+        PyObject *to, Py_ssize_t start, PyObject *source, Py_ssize_t source_start, Py_ssize_t n
+    ) except -1
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    Py_UCS4 PyUnicode_MAX_CHAR_VALUE(object text)
 
 cdef enum:
     ON_STACK = 4096  # texts up to this are unmasked on the stack
@@ -179,8 +186,7 @@ cdef class GrowingBuffer:
         cdef Py_ssize_t wanted
         if self._bytes != NULL and self._capacity - self._size >= at_least:
             return 0
-        # Doubled, so that what is copied on the way is never more than what there is in the end.
-        wanted = self._size + min(at_most, max(at_least, self._size))
+        wanted = self._size + min(at_most, max(at_least, _ahead(self._size)))
         if self._bytes == NULL:
             result = PyBytes_FromStringAndSize(NULL, wanted)
             self._bytes = <PyObject *> result
@@ -193,6 +199,63 @@ cdef class GrowingBuffer:
                 raise
         self._capacity = wanted
         return 0
+
+
+cdef class GrowingText:
+    # Its own reference to a string that nobody else has seen, NULL while there is none.
+    cdef PyObject *_text
+    cdef Py_ssize_t _size, _capacity
+    cdef Py_UCS4 _max_char
+
+    def __cinit__(self):
+        self._text = NULL
+        self._size = self._capacity = 0
+        self._max_char = 0
+
+    def __dealloc__(self):
+        Py_XDECREF(self._text)
+
+    def append(self, str piece not None):
+        cdef Py_ssize_t n = PyUnicode_GET_LENGTH(piece)
+        cdef Py_UCS4 max_char = PyUnicode_MAX_CHAR_VALUE(piece)
+        cdef PyObject *wider
+        if n == 0:
+            return
+        if self._text == NULL or max_char > self._max_char:
+            # Characters that need more room each: what there is moves to a string of these.
+            self._max_char = max(max_char, self._max_char)
+            self._capacity = self._size + max(n, _ahead(self._size))
+            wider = PyUnicode_New(self._capacity, self._max_char)
+            if self._text != NULL:
+                PyUnicode_CopyCharacters(wider, 0, self._text, 0, self._size)
+            Py_XDECREF(self._text)
+            self._text = wider
+        elif self._capacity - self._size < n:
+            self._capacity = self._size + max(n, _ahead(self._size))
+            PyUnicode_Resize(&self._text, self._capacity)
+        PyUnicode_CopyCharacters(self._text, self._size, <PyObject *> piece, 0, n)
+        self._size += n
+
+    def take(self):
+        cdef PyObject *taken
+        if self._text == NULL:
+            return ""
+        if self._size < self._capacity:
+            PyUnicode_Resize(&self._text, self._size)
+        taken = self._text
+        self._text = NULL
+        self._size = self._capacity = 0
+        self._max_char = 0
+        result = <object> taken
+        Py_XDECREF(taken)
+        return result
+
+
+cdef Py_ssize_t _ahead(Py_ssize_t size) noexcept:
+    # Twice as much as there is, and from 1 MiB on eight times: what is moved to a larger place is
+    # at most once all there is, and never more than 8 MiB in one go, since the C library moves
+    # larger blocks without copying them. Memory that is not written to is none.
+    return size if size < 1024 * 1024 else 7 * size
 
 
 cdef int _check_mask(bytes mask) except -1:

@@ -1,7 +1,7 @@
 """Masking of payloads (RFC 6455 §5.3), the keys for it, and the memory that payloads go to.
 
-Owns what is done to every byte of a payload. It must not know frames. The functions up to
-`GrowingBuffer` have compiled twins in `_speedups.pyx`, which take their place where they are built.
+Owns what is done to every byte of a payload. It must not know frames. What
+`_speedups.pyx` has too is compiled there, and takes its place where that is built.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 
 __all__ = [
     "GrowingBuffer",
+    "GrowingText",
     "MaskSource",
     "Masking",
     "apply_mask",
@@ -69,7 +70,7 @@ def join_frame(header: bytes, payload: bytes, mask: bytes | None) -> bytes:
 class GrowingBuffer:
     """The payload of a message while it arrives, which a socket can be read straight into.
 
-    Its memory grows with what has come, never ahead of it by more than as much again.
+    Its memory grows with what has come: a peer cannot make us allocate by announcing.
     """
 
     __slots__ = ("_data", "_size")
@@ -138,6 +139,25 @@ class Masking:
         return masked
 
 
+class GrowingText:
+    """The same for a text, which is decoded piece by piece."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def append(self, piece: str) -> None:
+        """Add a piece."""
+        self._pieces.append(piece)
+
+    def take(self) -> str:
+        """Return all of it; the buffer is empty then."""
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        return text
+
+
 class MaskSource:
     """Masking keys from the operating system's random source, each used once (§5.3, §10.3)."""
 
@@ -171,6 +191,7 @@ if hasattr(os, "register_at_fork"):
 try:
     from ._speedups import (
         GrowingBuffer,
+        GrowingText,
         apply_mask,
         join_frame,
         unmask,

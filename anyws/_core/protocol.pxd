@@ -3,9 +3,8 @@ cimport cython
 
 
 cdef class Protocol:
-    cdef object _buffer, _decoder, _next_mask, _max_size, _max_fragments
+    cdef object _buffer, _decoded, _decoder, _next_mask, _max_size, _max_fragments
     cdef bytes _pending, _mask
-    cdef str _decoded
     cdef Py_ssize_t _left, _held, _straight, _fragments
     cdef int _expected_mask_bit
     cdef bint _held_back, _fin, _text, _streaming, _stream_next, _discarding
@@ -26,5 +25,6 @@ cdef class Protocol:
     @cython.locals(end=Py_ssize_t, n=Py_ssize_t, last=bint)
     cdef Py_ssize_t _receive_payload(self, bytes data, Py_ssize_t start, list events) except -2
     cdef _take_payload(self, Py_ssize_t n)
+    cdef _assemble_text(self, bytes chunk, bint last, list events)
     @cython.locals(n=Py_ssize_t, first_byte=int)
     cpdef tuple send_message(self, bytes payload, bint text)

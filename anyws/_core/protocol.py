@@ -25,6 +25,7 @@ from .frames import (
 )
 from .masking import (
     GrowingBuffer,
+    GrowingText,
     Masking,
     apply_mask,
     join_frame,
@@ -154,7 +155,7 @@ class Protocol:
         self._text = False  # is the current message text
         self._held = 0  # bytes held of the current message: in one of the next two
         self._buffer: GrowingBuffer | None = None
-        self._decoded = ""
+        self._decoded: GrowingText | None = None
         self._decoder: codecs.IncrementalDecoder | None = None  # of the current message
         self._fragments = 0  # of the current message, so far
         self._streaming = False  # the current message, or else the next one
@@ -258,7 +259,7 @@ class Protocol:
         self._take_payload(n)
         if self._left or not self._fin:
             return []
-        return [self._end_binary(buffer)]
+        return [self._give_up_held()]
 
     def _straight_limit(self) -> int:
         """Return the largest payload that can go the straight line, -1 if none can."""
@@ -433,7 +434,7 @@ class Protocol:
             self._held += n
             self._take_payload(n)
             if last:
-                events.append(self._end_binary(self._buffer))
+                events.append(self._give_up_held())
         return end
 
     def _take_payload(self, n: int) -> None:
@@ -454,29 +455,21 @@ class Protocol:
         except UnicodeDecodeError as exc:
             self._violate(events, *_bad_text(exc))
             return
-        # A string that nobody else holds grows in place, so this takes time linear in the text.
-        text, self._decoded = self._decoded, ""
-        text += piece
+        decoded = self._decoded
+        if decoded is None:
+            decoded = self._decoded = GrowingText()
+        decoded.append(piece)
+        self._held += len(chunk)
         if last:
-            self._held = 0
             self._decoder = None
-            events.append(text)
-        else:
-            self._decoded = text
-            self._held += len(chunk)
-
-    def _end_binary(self, buffer: GrowingBuffer) -> bytes:
-        """Return the message that is complete."""
-        self._buffer = None
-        self._held = 0
-        return buffer.take()
+            events.append(self._give_up_held())
 
     def _give_up_held(self) -> str | bytes:
         """Hold nothing of the current message any more; return what it was."""
         self._held = 0
-        buffer, self._buffer = self._buffer, None
-        text, self._decoded = self._decoded, ""
-        return text if buffer is None else buffer.take()
+        held = self._decoded if self._buffer is None else self._buffer
+        self._buffer = self._decoded = None
+        return b"" if held is None else held.take()
 
     def _stream(self, chunk: bytes, final: bool, events: list[Event]) -> None:
         """Report a piece of a message that is read as a stream."""
