@@ -7,30 +7,30 @@ read. It must not know listeners, handlers or other connections: that is `_serve
 from __future__ import annotations
 
 import ssl as stdlib_ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Unpack
 
-import anyio
 from anyio.abc import ByteStream
 
 from ._connection import Connection
 from ._core.handshake import (
+    BadRequest,
     accept_request,
     check_request,
     check_subprotocols,
     refuse,
     select_subprotocol,
 )
-from ._core.headers import Request, Response
-from ._core.http1 import BadRequest, ServerHandshake
+from ._core.headers import Request, Response, check_text
+from ._core.http1 import ServerHandshake
 from ._core.protocol import Protocol
 from ._errors import InvalidHandshake
 from ._io.bytestream import ByteStreamTransport
-from ._io.pull import PullReceiver
 from ._io.reactors import new_reactor
 from ._io.tls import TLSTransport
-from ._io.transport import Transport
+from ._io.transport import Timer, Transport
 from ._lifetime import Background, Block
 from ._options import (
     DEFAULT_USER_AGENT,
@@ -41,7 +41,15 @@ from ._options import (
     connection_options,
 )
 
-__all__ = ["LINGER", "Accepting", "ServerConnection", "WrappedServer", "shake_hands", "wrap_server"]
+__all__ = [
+    "LINGER",
+    "Accepting",
+    "Opening",
+    "ServerConnection",
+    "WrappedServer",
+    "start_tls",
+    "wrap_server",
+]
 
 #: 1 s for the peer to read a refusal and close: closing first, with bytes of its unread, would
 #: reset the connection and take the refusal away from it.
@@ -63,6 +71,10 @@ class Accepting:
     open_timeout: float | None
     ssl: stdlib_ssl.SSLContext | None
     connection: ConnectionOptions
+
+    def __post_init__(self) -> None:
+        if self.server_header is not None:
+            check_text("server_header", self.server_header)
 
 
 def wrap_server(
@@ -112,123 +124,172 @@ class WrappedServer(Block[ServerConnection]):
     async def _open(self, background: Background) -> ServerConnection:
         reactor = new_reactor()
         transport = ByteStreamTransport(reactor, self._stream)
+        arrival = reactor.new_waiter()
+        results: list[ServerConnection | Exception] = []
+
+        def ended(_: Opening, result: ServerConnection | Exception) -> None:
+            results.append(result)
+            arrival.wake()
+
         try:
             await background.start(reactor)
             await background.start(transport)
-            return await shake_hands(transport, self._accepting, anyio.CancelScope())
+            Opening(transport, self._accepting, ended).start(self._accepting.open_timeout)
+            while not results:
+                await arrival.wait()
         except BaseException:
             transport.abort()
             raise
+        result = results.pop()
+        if isinstance(result, ServerConnection):
+            return result
+        try:
+            raise result
+        finally:
+            del result  # whose traceback has this frame
 
 
-async def shake_hands(
-    transport: Transport, accepting: Accepting, scope: anyio.CancelScope
-) -> ServerConnection:
-    """Do the server's part of the opening handshake (§4.2), under one deadline for all of it.
+class Opening:
+    """The opening handshake of one connection, driven by what its transport pushes.
 
-    `scope` is entered here; cancelling it from outside answers 503, since the server is stopping.
+    It takes no task: what most requests need is an answer at once. A refusal is sent, and then the
+    peer has a moment to read it before the transport is closed.
+
+    Args:
+        transport: not started; aborted if the handshake fails.
+        accepting: how to answer.
+        ended: called once, with the open connection, or with what the handshake failed by:
+            `InvalidHandshake`, `TimeoutError`, or another `OSError`. May not raise.
+    """
+
+    __slots__ = ("_accepting", "_deadline", "_ended", "_error", "_http", "_timer", "_transport")
+
+    def __init__(
+        self,
+        transport: Transport,
+        accepting: Accepting,
+        ended: Callable[[Opening, ServerConnection | Exception], None],
+    ) -> None:
+        self._transport = transport
+        self._accepting = accepting
+        self._ended = ended
+        self._http = ServerHandshake()
+        self._error: Exception | None = None  # what it was refused for
+        self._deadline = inf
+        self._timer: Timer | None = None
+
+    def start(self, seconds: float | None) -> None:
+        """Begin; the request has to come within so many seconds."""
+        if seconds is not None:
+            reactor = self._transport.reactor
+            self._deadline = reactor.clock() + seconds
+            self._timer = reactor.call_later(seconds, self._time_out)
+        self._transport.start(self)
+
+    def cancel(self) -> None:
+        """Refuse it, for the server is stopping; nothing if it has been refused or has ended."""
+        self._refuse(refuse(503, "the server is stopping\n"))
+
+    # Called by the transport
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the request, and answer it once it is complete."""
+        if self._error is not None:
+            return
+        if self._transport.reactor.clock() >= self._deadline:
+            self._time_out()
+            return
+        try:
+            request = self._http.receive_data(data)
+        except BadRequest as exc:
+            self._refuse(refuse(exc.status_code, f"{exc}\n"))
+            return
+        if request is not None:
+            answer = check_request(request)
+            if isinstance(answer, Response):
+                self._refuse(answer)
+            else:
+                self._accept(request, *answer)
+
+    def eof(self) -> None:
+        """Take note that the peer will send no more."""
+        self._error = self._error or ConnectionResetError(
+            "the peer left before it had sent a request"
+        )
+        self._transport.abort()
+
+    def lost(self, exc: Exception | None) -> None:
+        """Take note of the end of the transport."""
+        error = self._error or exc
+        if not isinstance(error, OSError | InvalidHandshake):
+            error = ConnectionResetError(f"the byte stream broke: {exc!r}")
+            error.__cause__ = exc
+        self._end(error)
+
+    def drained(self) -> None:
+        """Take note that there is room to write again."""
+
+    def _accept(self, request: Request, key: str, offered: Sequence[str]) -> None:
+        accepting = self._accepting
+        options = accepting.connection
+        subprotocol = select_subprotocol(accepting.subprotocols, offered)
+        response = accept_request(key, subprotocol, accepting.server_header)
+        transport = self._transport
+        transport.write(self._http.send_response(response))
+        transport.flush_soon()
+        connection = ServerConnection(
+            transport,
+            Protocol(
+                is_client=False, max_size=options.max_size, max_fragments=options.max_fragments
+            ),
+            options,
+            request=request,
+            response=response,
+            subprotocol=subprotocol,
+        )
+        transport.receiver = connection
+        trailing = self._http.trailing_data()
+        if trailing:
+            connection.feed(trailing)
+        self._end(connection)
+
+    def _refuse(self, response: Response) -> None:
+        """Send a refusal, and give the peer a moment to read it before the connection goes."""
+        if self._error is not None:
+            return
+        message = f"refused with {response.status_code}: {response.body.decode().strip()}"
+        is_late = response.status_code == 408
+        self._error = TimeoutError(message) if is_late else InvalidHandshake(message)
+        self._stop_timer()
+        self._transport.write(self._http.send_response(response))
+        self._timer = self._transport.reactor.call_later(LINGER, self._transport.abort)
+        self._transport.write_eof()
+
+    def _time_out(self) -> None:
+        self._refuse(refuse(408, "the request took too long\n"))
+
+    def _end(self, result: ServerConnection | Exception) -> None:
+        self._stop_timer()
+        self._ended(self, result)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+async def start_tls(transport: Transport, context: stdlib_ssl.SSLContext) -> Transport:
+    """Do the TLS handshake of a transport that has not started.
 
     Raises:
-        InvalidHandshake: refused, and the peer told so where that was possible.
+        InvalidHandshake: it failed.
         OSError: the transport broke.
-        TimeoutError: the deadline passed.
+
+    Cancelling: the transport is of no further use and must be aborted.
     """
-    http = ServerHandshake()
-    puller: PullReceiver | None = None
-    if accepting.open_timeout is not None:
-        scope.deadline = anyio.current_time() + accepting.open_timeout
-    refusal: Response | None = None
-    with scope:
-        if accepting.ssl is not None:
-            transport = await _start_tls(transport, accepting.ssl)
-        puller = PullReceiver(transport)
-        transport.start(puller)
-        try:
-            request = await _receive_request(puller, http)
-        except BadRequest as exc:
-            refusal = refuse(exc.status_code, f"{exc}\n")
-        else:
-            # The server may have begun to stop since the request came.
-            if not scope.cancel_called:
-                answer = _answer(request, accepting)
-                if isinstance(answer, tuple):
-                    return _accept(transport, puller, http, request, accepting, *answer)
-                refusal = answer
-    if puller is None:
-        raise TimeoutError("the TLS handshake took too long, or the server stopped")
-    if refusal is None:
-        refusal = (
-            refuse(408, "the request took too long\n")
-            if anyio.current_time() >= scope.deadline
-            else refuse(503, "the server is stopping\n")
-        )
-    await _refuse(transport, puller, http, refusal)
-    message = f"refused with {refusal.status_code}: {refusal.body.decode().strip()}"
-    raise TimeoutError(message) if refusal.status_code == 408 else InvalidHandshake(message)
-
-
-async def _start_tls(transport: Transport, context: stdlib_ssl.SSLContext) -> Transport:
     tls = TLSTransport(transport, context)
     try:
         await tls.handshake()
     except stdlib_ssl.SSLError as exc:
-        transport.abort()
         raise InvalidHandshake(f"the TLS handshake failed: {exc}") from exc
     return tls
-
-
-async def _receive_request(puller: PullReceiver, http: ServerHandshake) -> Request:
-    while True:
-        data = await puller.receive()
-        if not data:
-            raise ConnectionResetError("the peer left before it had sent a request")
-        request = http.receive_data(data)
-        if request is not None:
-            return request
-
-
-def _answer(request: Request, accepting: Accepting) -> Response | tuple[str, str | None]:
-    """Return the key and the subprotocol of a request that is accepted, or a refusal."""
-    checked = check_request(request)
-    if isinstance(checked, Response):
-        return checked
-    key, offered = checked
-    return key, select_subprotocol(accepting.subprotocols, offered)
-
-
-def _accept(
-    transport: Transport,
-    puller: PullReceiver,
-    http: ServerHandshake,
-    request: Request,
-    accepting: Accepting,
-    key: str,
-    subprotocol: str | None,
-) -> ServerConnection:
-    response = accept_request(key, subprotocol, accepting.server_header)
-    transport.write(http.send_response(response))
-    options = accepting.connection
-    connection = ServerConnection(
-        transport,
-        Protocol(is_client=False, max_size=options.max_size, max_fragments=options.max_fragments),
-        options,
-        request=request,
-        response=response,
-        subprotocol=subprotocol,
-    )
-    puller.hand_over(connection, http.trailing_data())
-    return connection
-
-
-async def _refuse(
-    transport: Transport, puller: PullReceiver, http: ServerHandshake, response: Response
-) -> None:
-    """Send a refusal, and give the peer a moment to read it before the connection goes."""
-    transport.write(http.send_response(response))
-    transport.write_eof()
-    with anyio.move_on_after(LINGER):
-        try:
-            while await puller.receive():
-                pass
-        except OSError:
-            pass  # it went without reading

@@ -7,24 +7,26 @@ mere end of the connection. It must not know servers.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 
 import anyio
 
 from ._accept import ServerConnection
 from ._errors import ConnectionClosed
-from ._io.reactors import interrupted
+from ._io.reactors import interrupted, uninterrupted
 from ._lifetime import end_connection
 
-__all__ = ["Handler", "call_handler"]
+__all__ = ["Handler", "Report", "call_handler"]
 
 Handler = Callable[[ServerConnection], Awaitable[object]]
+Report = Callable[[ServerConnection, Exception], None]
 
 
+@uninterrupted
 async def call_handler(
     handler: Handler,
     connection: ServerConnection,
-    report: Callable[[Exception], None],
+    report: Report,
+    ended: Callable[[ServerConnection], None] | None = None,
     *,
     cancel_on_close: bool = False,
 ) -> None:
@@ -34,6 +36,7 @@ async def call_handler(
         handler: what it raises goes to `report`, unless it is the mere end of a connection.
         connection: open; closed in every case when this returns.
         report: may not raise.
+        ended: called at the very end, in every case; may not raise.
         cancel_on_close: cancel the handler when the connection ends.
 
     Raises:
@@ -43,25 +46,31 @@ async def call_handler(
     """
     error: Exception | None = None
     interruption: BaseException | None = None
-    scope = connection.cancel_on_close() if cancel_on_close else nullcontext()
     try:
-        with scope:
-            await _run(handler, connection)
+        await (_run_until_closed if cancel_on_close else _run)(handler, connection)
     except BaseException as exc:
         error, interruption = _sort_out(exc)
     try:
         if error is not None:
-            report(error)
+            report(connection, error)
         await end_connection(connection, interruption or error)
         if interruption is not None:
             raise interruption
     finally:
         del error, interruption  # whose tracebacks have this frame
+        if ended is not None:
+            ended(connection)
 
 
 @interrupted
 async def _run(handler: Handler, connection: ServerConnection) -> None:
     await handler(connection)
+
+
+@uninterrupted
+async def _run_until_closed(handler: Handler, connection: ServerConnection) -> None:
+    with connection.cancel_on_close():
+        await _run(handler, connection)
 
 
 def _sort_out(exc: BaseException) -> tuple[Exception | None, BaseException | None]:

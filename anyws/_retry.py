@@ -9,8 +9,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from math import inf
 from random import Random
 
@@ -173,6 +171,9 @@ def retry_after(error: Exception) -> float:
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
+        from datetime import UTC, datetime  # few servers send a date
+        from email.utils import parsedate_to_datetime
+
         try:
             moment = parsedate_to_datetime(value)
         except (ValueError, OverflowError):

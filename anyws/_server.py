@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import random
 import ssl as stdlib_ssl
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from operator import itemgetter
 from socket import AF_INET6
 from socket import socket as Socket
@@ -22,11 +20,11 @@ from typing import Any, Literal, Unpack
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from ._accept import LINGER, Accepting, ServerConnection, shake_hands
+from ._accept import LINGER, Accepting, Opening, ServerConnection, start_tls
 from ._core.frames import check_close
 from ._core.handshake import check_subprotocols
 from ._errors import InvalidHandshake
-from ._handlers import Handler, call_handler
+from ._handlers import Handler, Report, call_handler
 from ._io.listen import Listener, listen_tcp, listen_unix
 from ._io.reactors import new_reactor, uninterrupted
 from ._io.socket_transport import SocketTransport
@@ -39,6 +37,7 @@ from ._options import (
     check_seconds,
     connection_options,
 )
+from ._tasks import Cancellable, HandlerTasks, new_handler_tasks
 
 __all__ = ["Server", "Serving", "serve"]
 
@@ -168,11 +167,13 @@ class Server:
         sockets: Sequence[Socket],
         reactor: Reactor,
         tasks: TaskGroup,
+        handlers: HandlerTasks,
         accepting: Accepting,
         handling: Handling,
     ) -> None:
         self._reactor = reactor
         self._tasks = tasks
+        self._handlers = handlers
         self._accepting = accepting
         self._handling = handling
         self._logger = accepting.connection.logger
@@ -180,17 +181,16 @@ class Server:
         self._stopping = False
         self._ended = anyio.Event()
         self._connections: set[ServerConnection] = set()
-        self._handlers: set[anyio.CancelScope] = set()
-        self._handshakes: set[anyio.CancelScope] = set()
+        self._handshakes: set[Opening | anyio.CancelScope] = set()
         self._last_one_gone = anyio.Event()  # a new one each time
-        self._accepted: deque[SocketTransport] = deque()
-        self._doorbell = reactor.new_waiter()
+        self._lent = Cancellable()  # handlers in the user's task group
+        handlers.when_cancelled = self._stop_accepting
+
         self._sockets = tuple(sockets)
         self._addresses = tuple(sock.getsockname() for sock in sockets)
         self._listeners = [
             Listener(reactor, sock, self._accept, self._report_exhaustion) for sock in sockets
         ]
-        tasks.start_soon(self._admit)
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
@@ -261,14 +261,13 @@ class Server:
         self._stop_accepting()
         with anyio.move_on_after(grace):
             await self._wait_for_handlers()
-        if self._handlers:
+        if self._connections:
             self._logger.warning(
                 "%d handlers had not ended %s s after the shutdown began; they are cancelled",
-                len(self._handlers),
+                len(self._connections),
                 grace,
             )
-            for scope in self._handlers:
-                scope.cancel()
+            self._cancel_handlers()
             await self._wait_for_handlers()
         self._ended.set()
 
@@ -325,23 +324,25 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()  # they hold this server
-        self._start_accepted()
-        for scope in self._handshakes:
-            scope.cancel()
+        for handshake in tuple(self._handshakes):
+            handshake.cancel()
         self._notice_end()
 
     def _cancel_all(self) -> None:
         self._stop_accepting()
-        for scope in self._handlers:
-            scope.cancel()
+        self._cancel_handlers()
+
+    def _cancel_handlers(self) -> None:
+        self._handlers.cancel()
+        self._lent.cancel()
 
     async def _wait_for_handlers(self) -> None:
         """Wait for handlers and handshakes to end."""
-        while self._handlers or self._handshakes:
+        while self._connections or self._handshakes:
             await self._last_one_gone.wait()
 
     def _notice_end(self) -> None:
-        if not (self._handlers or self._handshakes):
+        if not (self._connections or self._handshakes):
             self._last_one_gone.set()
             self._last_one_gone = anyio.Event()
             if self._stopping:
@@ -350,95 +351,105 @@ class Server:
     def _report_exhaustion(self, exc: OSError) -> None:
         self._logger.error("cannot accept connections for lack of resources: %s", exc)
 
+    # From an accepted socket to a handler
+
     def _accept(self, sock: Socket) -> None:
-        """Take a connection from a listener, which is no place to start a task from.
-
-        asyncio calls it outside of any task, where anyio cannot tell which loop is running.
-        """
-        self._accepted.append(SocketTransport(self._reactor, sock))
-        self._doorbell.wake()
-
-    @uninterrupted
-    async def _admit(self) -> None:
-        """Start a task for each connection that the listeners have taken."""
-        while True:
-            self._start_accepted()
-            await self._doorbell.wait()
-
-    def _start_accepted(self) -> None:
-        while self._accepted:
-            scope = anyio.CancelScope()
-            self._handshakes.add(scope)
-            self._tasks.start_soon(self._serve_transport, self._accepted.popleft(), scope)
+        transport = SocketTransport(self._reactor, sock)
+        if self._accepting.ssl is None:
+            self._shake_hands(transport, self._accepting.open_timeout)
+        else:
+            self._handlers.start(self._start_tls, transport, self._accepting.ssl)
 
     @uninterrupted
-    async def _serve_transport(self, transport: Transport, handshake: anyio.CancelScope) -> None:
-        scope = anyio.CancelScope()
+    async def _start_tls(self, transport: Transport, context: stdlib_ssl.SSLContext) -> None:
+        """Do the TLS handshake; the opening handshake has what is left of the time."""
+        began = self._reactor.clock()
+        seconds = self._accepting.open_timeout
+        tls: Transport | None = None
         try:
-            connection = await shake_hands(transport, self._accepting, handshake)
-            self._handlers.add(scope)
-            self._connections.add(connection)
+            with anyio.move_on_after(seconds) as scope:
+                self._handshakes.add(scope)
+                if self._stopping:
+                    scope.cancel()
+                tls = await start_tls(transport, context)
         except (InvalidHandshake, OSError) as exc:
             self._logger.debug("opening handshake failed: %s", exc)
-            transport.abort()
-            return
-        except BaseException:
-            transport.abort()
-            raise
         finally:
-            self._handshakes.discard(handshake)
-            self._notice_end()
-        await self._start_handler(connection, scope)
+            self._handshakes.discard(scope)
+            if tls is None:
+                transport.abort()
+                self._notice_end()
+        if tls is not None:
+            left = None if seconds is None else began + seconds - self._reactor.clock()
+            self._shake_hands(tls, left)
 
-    async def _start_handler(self, connection: ServerConnection, scope: anyio.CancelScope) -> None:
-        """Run the handler here, or let the user's task group run it."""
-        handler, log = self._handling.handler, partial(self._log_error, connection)
-        if self._handling.task_group is None:
-            report = self._end_with if self._handling.raises else log
-            await self._run_handler(handler, connection, scope, report)
-            return
-        run = self._run_and_raise if self._handling.raises else self._run_handler
+    def _shake_hands(self, transport: Transport, seconds: float | None) -> None:
+        opening = Opening(transport, self._accepting, self._take_result)
+        self._handshakes.add(opening)
+        opening.start(seconds)
+        if self._stopping:
+            opening.cancel()
+
+    def _take_result(self, opening: Opening, result: ServerConnection | Exception) -> None:
+        """Start a handler on an open connection; called when an opening handshake has ended."""
+        self._handshakes.discard(opening)
+        if isinstance(result, ServerConnection):
+            self._connections.add(result)
+            self._start_handler(result)
+        else:
+            self._logger.debug("opening handshake failed: %s", result)
+            self._notice_end()
+
+    def _start_handler(self, connection: ServerConnection) -> None:
+        group = self._handling.task_group
+        if group is not None:
+            self._handlers.start(self._lend, group, connection)
+        else:
+            report = self._end_with if self._handling.raises else self._log_error
+            self._handlers.start(self._run, connection, report)
+
+    @uninterrupted
+    async def _lend(
+        self, task_group: TaskGroup | TaskGroupLike, connection: ServerConnection
+    ) -> None:
+        """Start a handler in the user's task group."""
+        run = self._run_and_raise if self._handling.raises else self._run
         try:
-            self._handling.task_group.start_soon(run, handler, connection, scope, log)
+            task_group.start_soon(self._lent.run, run, connection, self._log_error)
         except RuntimeError as exc:
             problem = exc.with_traceback(None)  # which has this frame
 
             async def fail(_: ServerConnection) -> None:
                 raise RuntimeError("handler_task_group takes no more tasks") from problem
 
-            await self._run_handler(fail, connection, scope, log)
+            await call_handler(fail, connection, self._log_error, self._forget)
 
     @uninterrupted
-    async def _run_handler(
-        self,
-        handler: Handler,
-        connection: ServerConnection,
-        scope: anyio.CancelScope,
-        report: Callable[[Exception], None],
-    ) -> None:
-        try:
-            with scope:
-                await call_handler(
-                    handler, connection, report, cancel_on_close=self._handling.cancel_on_close
-                )
-        finally:
-            self._connections.discard(connection)
-            self._handlers.discard(scope)
-            self._notice_end()
-
-    @uninterrupted
-    async def _run_and_raise(
-        self,
-        handler: Handler,
-        connection: ServerConnection,
-        scope: anyio.CancelScope,
-        log: Callable[[Exception], None],
-    ) -> None:
+    async def _run_and_raise(self, connection: ServerConnection, _: Report) -> None:
         """Run a handler in the user's task group, which takes its error instead of the log."""
         errors: list[Exception] = []
-        await self._run_handler(handler, connection, scope, errors.append)
+
+        def take(_: ServerConnection, error: Exception) -> None:
+            errors.append(error)
+
+        await self._run(connection, take)
         if errors:
             raise errors.pop()
+
+    def _run(self, connection: ServerConnection, report: Report) -> Coroutine[Any, Any, None]:
+        """Return the handler's run on a connection."""
+        handling = self._handling
+        return call_handler(
+            handling.handler,
+            connection,
+            report,
+            self._forget,
+            cancel_on_close=handling.cancel_on_close,
+        )
+
+    def _forget(self, connection: ServerConnection) -> None:
+        self._connections.discard(connection)
+        self._notice_end()
 
     def _log_error(self, connection: ServerConnection, error: Exception) -> None:
         self._logger.error(
@@ -447,7 +458,7 @@ class Server:
             exc_info=error,
         )
 
-    def _end_with(self, error: Exception) -> None:
+    def _end_with(self, _: ServerConnection, error: Exception) -> None:
         """End the server by the error of a handler."""
         self._handler_error = self._handler_error or error
         self._tasks.cancel_scope.cancel()
@@ -480,8 +491,12 @@ class Serving(Coroutine[Any, Any, None]):
             reactor = new_reactor()
             tasks = await self._background.open()
             await self._background.start(reactor)
+            handlers = new_handler_tasks()
+            tasks.start_soon(handlers.run)  # by its first step before any socket is looked at
             sockets = await self._listen()
-            self._server = Server(sockets, reactor, tasks, self._accepting, self._handling)
+            self._server = Server(
+                sockets, reactor, tasks, handlers, self._accepting, self._handling
+            )
         except BaseException:
             await self._background.aclose()
             raise

@@ -333,6 +333,15 @@ async def test_ping_that_waits_for_room_ends_with_the_connection() -> None:
             await peer.drop()
 
 
+async def test_pong_that_nobody_asked_for_does_nothing() -> None:
+    """§5.5.3, with keepalive and without."""
+    for interval in (None, 20.0):
+        async with MEMORY.scripted("client", ping_interval=interval) as (ws, peer):
+            await peer.send(Frame(PONG, b"unasked"), Frame(TEXT, b"next"))
+            assert await ws.receive() == "next"
+            assert ws.latency == 0
+
+
 async def test_pongs_give_other_tasks_turns() -> None:
     """No call can be repeated for ever without another task getting its turn."""
     async with MEMORY.scripted("client") as (ws, _):

@@ -386,6 +386,71 @@ async def test_many_sends_give_other_tasks_turns(fragmented: bool) -> None:
         assert turns >= 5
 
 
+# Large messages
+
+
+@both_roles
+@pytest.mark.parametrize("kind", ["bytes", "bytearray", "text", "bytes as text"])
+async def test_large_message_is_made_ready_a_slice_at_a_time(role: Role, kind: str) -> None:
+    """No more than 10 ms of work in one go; other tasks run, and the message is one frame."""
+    text = "aé世🌍" * 500_000
+    data: str | bytes | bytearray = text if kind == "text" else text.encode()
+    if kind == "bytearray":
+        data = bytearray(text.encode())
+    async with MEMORY.scripted(role, capacity=1 << 20) as (ws, peer):
+        turns = 0
+        sent = anyio.Event()
+
+        async def count() -> None:
+            nonlocal turns
+            while not sent.is_set():
+                turns += 1
+                await checkpoint()
+
+        async def send() -> None:
+            await ws.send(data, text=True if kind == "bytes as text" else None)
+            sent.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            tasks.start_soon(send)
+            with anyio.fail_after(30):
+                frame = await peer.receive()
+        is_text = kind in ("text", "bytes as text")
+        assert frame == Frame(TEXT if is_text else BINARY, text.encode())
+        if role == "client" or kind != "bytes":
+            assert turns >= 5
+
+
+async def test_large_message_whose_send_is_cancelled_is_not_sent(carrier: Carrier) -> None:
+    """R-A1a, while it is made ready."""
+    async with carrier.scripted("client") as (ws, peer):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ws.send(bytes(2 << 20))
+        assert scope.cancelled_caught
+        await ws.send("next")
+        assert await peer.round_trip() == [Frame(TEXT, b"next")]
+
+
+async def test_large_message_that_is_no_text_is_refused_and_nothing_sent() -> None:
+    async with MEMORY.scripted("server") as (ws, peer):
+        for data in (b"a" * (2 << 20) + b"\xff", "a" * (2 << 20) + "\ud800"):
+            with pytest.raises(LocalProtocolError, match="UTF-8"):
+                await ws.send(data, text=True)
+        assert await peer.round_trip() == []
+
+
+async def test_messages_of_other_tasks_pass_while_a_large_one_is_made_ready() -> None:
+    async with MEMORY.scripted("client", capacity=8 << 20) as (ws, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.send, bytes(2 << 20))
+            await checkpoint()
+            await ws.send("small")
+        frames = await peer.round_trip()
+        assert [len(frame.payload) for frame in frames] == [5, 2 << 20]
+
+
 # What can be sent
 
 

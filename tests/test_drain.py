@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from socket import socketpair
+from ssl import SSLContext
 
 import anyio
 import pytest
 import trio
+from anyio.abc import UNIXSocketStream
 from anyio.lowlevel import checkpoint
 from trio.testing import MockClock
 
@@ -18,7 +21,7 @@ from anyws import (
     connect,
     serve,
 )
-from anyws.testing import close_frame
+from anyws.testing import RawPeer, close_frame
 
 from .raw import LIMIT, raw_client
 from .scripted import settle
@@ -91,6 +94,33 @@ async def test_a_handshake_that_waits_is_answered_with_503() -> None:
                 await checkpoint()
             await server.drain()
             assert (await peer.read_response()).status == 503
+
+
+async def test_a_socket_that_is_accepted_too_late_is_answered_with_503() -> None:
+    """R-A9c: it was under way when the server began to stop."""
+    with anyio.fail_after(LIMIT):
+        async with serve(echo, "127.0.0.1") as server:
+            await settle()
+            await server.drain()
+            ours, theirs = socketpair()
+            server._accept(ours)
+            async with await UNIXSocketStream.from_socket(theirs) as stream:
+                response = await RawPeer(stream, is_client=True).read_response()
+            assert (response.status, response.body) == (503, b"the server is stopping\n")
+
+
+async def test_a_socket_that_is_accepted_too_late_for_tls_is_closed(
+    server_ssl: SSLContext,
+) -> None:
+    with anyio.fail_after(LIMIT):
+        async with serve(echo, "127.0.0.1", ssl=server_ssl) as server:
+            await settle()
+            await server.drain()
+            ours, theirs = socketpair()
+            server._accept(ours)
+            async with await UNIXSocketStream.from_socket(theirs) as stream:
+                with pytest.raises(anyio.EndOfStream):
+                    await stream.receive()
 
 
 async def test_a_drained_server_can_be_shut_down() -> None:

@@ -128,6 +128,19 @@ async def test_an_error_there_may_end_the_group(caplog: pytest.LogCaptureFixture
     assert errors(caplog) == []
 
 
+async def test_without_an_error_the_group_goes_on() -> None:
+    with anyio.fail_after(LIMIT):
+        async with (
+            anyio.create_task_group() as handlers,
+            serve(
+                echo, "127.0.0.1", handler_task_group=handlers, on_handler_error="raise"
+            ) as server,
+        ):
+            await check_alive(server)
+            await connections(server, 0)
+            await check_alive(server)
+
+
 async def test_a_group_that_has_ended_takes_no_handlers(caplog: pytest.LogCaptureFixture) -> None:
     """The peer is told, and the operator; the server lives."""
     async with anyio.create_task_group() as handlers:

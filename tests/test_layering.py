@@ -21,6 +21,7 @@ LAYERS = (
     ("anyws._close_scope", "anyws._keepalive", "anyws._streams"),
     ("anyws._connection",),
     ("anyws._lifetime",),
+    ("anyws._tasks",),
     ("anyws._accept",),
     ("anyws._handlers",),
     ("anyws._client", "anyws._server"),
@@ -178,7 +179,7 @@ def test_only_one_module_knows_h11() -> None:
     users = [
         name for name, imported in IMPORTS.items() if any(is_within(i, "h11") for i in imported)
     ]
-    assert users == ["anyws._core.http1"]
+    assert users == ["anyws._core.h11_http1"]
 
 
 def async_generators(source: str) -> list[str]:

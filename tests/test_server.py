@@ -305,6 +305,7 @@ async def test_sockets_of_both_kinds_may_be_given(tmp_path: Path) -> None:
         ({"shutdown_timeout": None}, TypeError, "shutdown_timeout is None"),
         ({"max_size": 0}, ValueError, "max_size is 0"),
         ({"subprotocols": ["a b"]}, LocalProtocolError, "not a token"),
+        ({"server_header": "a\r\nb: c"}, LocalProtocolError, "server_header has control"),
         ({"max_message_size": 1}, TypeError, "unknown option"),
     ],
 )

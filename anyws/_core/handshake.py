@@ -6,16 +6,24 @@ version of HTTP that carries them, nor sockets.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-from collections.abc import Sequence
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping, Sequence
 
 from .._errors import HandshakeRejected, InvalidHandshake, LocalProtocolError, NegotiationError
-from .headers import Headers, HeadersLike, Request, Response, is_token, split_tokens
+from .headers import (
+    Headers,
+    HeadersLike,
+    Request,
+    Response,
+    check_text,
+    is_token,
+    split_tokens,
+)
 from .uri import URI
 
 __all__ = [
+    "BadRequest",
     "accept_request",
     "accept_value",
     "build_request",
@@ -47,15 +55,23 @@ RESERVED_FIELDS = frozenset(
 )
 
 
+class BadRequest(InvalidHandshake):
+    """A request that cannot be read; `status_code` is what to answer."""
+
+    def __init__(self, status_code: int, text: str) -> None:
+        super().__init__(text)
+        self.status_code = status_code
+
+
 def make_key(nonce: bytes) -> str:
     """Return the value of Sec-WebSocket-Key for 16 random bytes (§4.1)."""
-    return base64.b64encode(nonce).decode("ascii")
+    return b2a_base64(nonce, newline=False).decode("ascii")
 
 
 def accept_value(key: str) -> str:
     """Return the value of Sec-WebSocket-Accept that answers `key` (§4.2.2)."""
     digest = hashlib.sha1(key.encode("iso-8859-1") + _GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode("ascii")
+    return b2a_base64(digest, newline=False).decode("ascii")
 
 
 def check_subprotocols(subprotocols: Sequence[str]) -> tuple[str, ...]:
@@ -153,21 +169,22 @@ def check_response(response: Response, key: str, subprotocols: Sequence[str]) ->
 
 def check_request(request: Request) -> tuple[str, list[str]] | Response:
     """Check the client's part (§4.2.1): its key and the subprotocols it offers, or a refusal."""
-    headers = request.headers
     if request.method != "GET":
         response = refuse(405, f"method {request.method} is not allowed, only GET\n")
         response.headers["Allow"] = "GET"
         return response
-    upgrade = [token.lower() for token in split_tokens(headers.get_all("Upgrade"))]
-    connection = [token.lower() for token in split_tokens(headers.get_all("Connection"))]
+    fields = request.headers.grouped()
     # §4.2.1; RFC 9110 §7.8: in HTTP/1.0 an Upgrade header means nothing.
-    upgradable = request.http_version >= "1.1"
-    if not upgradable or "websocket" not in upgrade or "upgrade" not in connection:
+    if (
+        request.http_version < "1.1"
+        or not _names(fields, "upgrade", "websocket")
+        or not _names(fields, "connection", "upgrade")
+    ):
         response = refuse(426, "this is a WebSocket server: upgrade to websocket\n")
         response.headers["Upgrade"] = "websocket"
         response.headers["Connection"] = "Upgrade, close"
         return response
-    version = headers.get_all("Sec-WebSocket-Version")
+    version = fields.get("sec-websocket-version", [])
     if version != ["13"]:
         # §4.4
         response = refuse(426, f"{_wrong('Sec-WebSocket-Version', version, '13')}\n")
@@ -175,15 +192,15 @@ def check_request(request: Request) -> tuple[str, list[str]] | Response:
         response.headers["Connection"] = "Upgrade, close"
         response.headers["Sec-WebSocket-Version"] = "13"
         return response
-    if len(headers.get_all("Host")) != 1:
+    if len(fields.get("host", ())) != 1:
         return refuse(400, "a request has exactly one Host header\n")
-    if headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers:
+    if fields.get("content-length", ["0"]) != ["0"] or "transfer-encoding" in fields:
         # Its bytes would be taken for the first frames.
         return refuse(400, "the request of an opening handshake has no body\n")
-    keys = headers.get_all("Sec-WebSocket-Key")
+    keys = fields.get("sec-websocket-key", [])
     if len(keys) != 1 or not _is_key(keys[0]):
         return refuse(400, _wrong("Sec-WebSocket-Key", keys, "16 bytes in base64") + "\n")
-    offered = split_tokens(headers.get_all("Sec-WebSocket-Protocol"))
+    offered = split_tokens(fields.get("sec-websocket-protocol", ()))
     if not all(map(is_token, offered)):
         return refuse(400, "Sec-WebSocket-Protocol has a name that is not a token\n")
     return keys[0], offered
@@ -198,16 +215,19 @@ def select_subprotocol(supported: Sequence[str], offered: Sequence[str]) -> str 
 
 
 def accept_request(key: str, subprotocol: str | None, server: str | None) -> Response:
-    """Return the server's answer that opens the connection (§4.2.2)."""
-    headers = Headers()
-    headers.add("Upgrade", "websocket")
-    headers.add("Connection", "Upgrade")
-    headers.add("Sec-WebSocket-Accept", accept_value(key))
-    if subprotocol is not None:
-        headers.add("Sec-WebSocket-Protocol", subprotocol)
-    if server is not None:
-        headers.add("Server", server)
-    return Response(101, headers)
+    """Return the server's answer that opens the connection (§4.2.2).
+
+    Raises:
+        LocalProtocolError: `subprotocol` or `server` cannot be the value of a field.
+    """
+    accept = accept_value(key)
+    lines = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
+    for name, value in (("Sec-WebSocket-Protocol", subprotocol), ("Server", server)):
+        if value is not None:
+            check_text(f"value of header {name}", value)
+            lines += f"{name}: {value}\r\n"
+    headers = Headers.from_lines(lines.encode("iso-8859-1"))
+    return Response(101, headers, reason_phrase="Switching Protocols")
 
 
 def refuse(status_code: int, text: str) -> Response:
@@ -223,10 +243,18 @@ def refuse(status_code: int, text: str) -> Response:
     return Response(status_code, headers, body)
 
 
+def _names(fields: Mapping[str, Sequence[str]], name: str, token: str) -> bool:
+    """Say whether a field that is a list of tokens has `token`, in any case."""
+    values = fields.get(name, ())
+    if len(values) == 1 and values[0].lower() == token:
+        return True
+    return token in [member.lower() for member in split_tokens(values)]
+
+
 def _is_key(key: str) -> bool:
     try:
-        return len(base64.b64decode(key.encode("ascii"), validate=True)) == 16
-    except (UnicodeEncodeError, binascii.Error):
+        return len(a2b_base64(key, strict_mode=True)) == 16
+    except ValueError:  # not base64, or not even ASCII
         return False
 
 

@@ -5,9 +5,9 @@ Owns what is common to HTTP/1.1 and later versions. It must not know how they ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 from .._errors import LocalProtocolError
 
@@ -22,9 +22,11 @@ __all__ = [
 ]
 
 # RFC 9110 §5.6.2
-_TOKEN_CHARACTERS = frozenset(
-    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-)
+_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+
+# RFC 9110 §5.5: of the control characters only the tab may stand in a line.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_LATIN_1 = re.compile(r"[^\x00-\xff]")
 
 
 class Headers(MutableMapping[str, str]):
@@ -39,10 +41,11 @@ class Headers(MutableMapping[str, str]):
             characters outside ISO-8859-1.
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_built", "_lines")
 
     def __init__(self, fields: HeadersLike = ()) -> None:
-        self._fields: list[tuple[str, str]] = []
+        self._lines = b""
+        self._built: list[tuple[str, str]] | None = []
         pairs = fields.items() if isinstance(fields, Mapping) else fields
         if isinstance(fields, Headers):
             pairs = fields.multi_items()
@@ -52,11 +55,35 @@ class Headers(MutableMapping[str, str]):
     @classmethod
     def from_wire(cls, fields: Iterable[tuple[bytes, bytes]]) -> Headers:
         """Build from fields that an HTTP parser has checked already."""
-        headers = cls()
-        headers._fields = [
+        headers = cls.__new__(cls)
+        headers._lines = b""
+        headers._built = [
             (name.decode("ascii"), value.decode("iso-8859-1")) for name, value in fields
         ]
         return headers
+
+    @classmethod
+    def from_lines(cls, lines: bytes) -> Headers:
+        """Build from field lines (RFC 9112 §5) that have been checked, each with its CRLF.
+
+        They are kept as they are until somebody looks: most connections are never asked for their
+        headers, and this takes a fifth of the memory.
+        """
+        headers = cls.__new__(cls)
+        headers._lines = lines
+        headers._built = None
+        return headers
+
+    @property
+    def _fields(self) -> list[tuple[str, str]]:
+        if self._built is None:
+            self._built = _read_lines(self._lines)
+            self._lines = b""
+        return self._built
+
+    @_fields.setter
+    def _fields(self, fields: list[tuple[str, str]]) -> None:
+        self._built = fields
 
     def __getitem__(self, name: str) -> str:
         values = self.get_all(name)
@@ -111,6 +138,20 @@ class Headers(MutableMapping[str, str]):
         self._fields = kept
         return removed
 
+    def grouped(self) -> dict[str, list[str]]:
+        """Return the values of each name, which is in lower case; to look up several of them."""
+        fields = _read_lines(self._lines) if self._built is None else self._built
+        groups: dict[str, list[str]] = {}
+        for name, value in fields:
+            groups.setdefault(name.lower(), []).append(value)
+        return groups
+
+    def to_lines(self) -> bytes:
+        """Return the field lines (RFC 9112 §5), each with its CRLF."""
+        if self._built is None:
+            return self._lines
+        return "".join([f"{name}: {value}\r\n" for name, value in self._built]).encode("iso-8859-1")
+
     def multi_items(self) -> list[tuple[str, str]]:
         """Return every field as it came, in order."""
         return list(self._fields)
@@ -154,6 +195,8 @@ class Response:
 
     def __post_init__(self) -> None:
         if not self.reason_phrase:
+            from http import HTTPStatus  # for refusals only
+
             try:
                 self.reason_phrase = HTTPStatus(self.status_code).phrase
             except ValueError:
@@ -162,7 +205,7 @@ class Response:
 
 def is_token(text: str) -> bool:
     """Say whether `text` is a token (RFC 9110 §5.6.2)."""
-    return bool(text) and _TOKEN_CHARACTERS.issuperset(text)
+    return _TOKEN.fullmatch(text) is not None
 
 
 def split_tokens(values: Iterable[str]) -> list[str]:
@@ -185,12 +228,16 @@ def check_text(what: str, text: str) -> None:
         LocalProtocolError: `what`, as the message calls it, would end the line, or could be taken
             for its end, or cannot be encoded.
     """
-    try:
-        encoded = text.encode("iso-8859-1")
-    except UnicodeEncodeError as exc:
-        raise LocalProtocolError(f"{what} has characters outside ISO-8859-1") from exc
-    if any((byte < 0x20 and byte != 0x09) or byte == 0x7F for byte in encoded):
+    if _NOT_LATIN_1.search(text):
+        raise LocalProtocolError(f"{what} has characters outside ISO-8859-1")
+    if _CONTROL.search(text):
         raise LocalProtocolError(f"{what} has control characters")
+
+
+def _read_lines(lines: bytes) -> list[tuple[str, str]]:
+    """Take field lines apart."""
+    pairs = [line.partition(":") for line in lines.decode("iso-8859-1").split("\r\n")[:-1]]
+    return [(name, value.strip(" \t")) for name, _, value in pairs]
 
 
 def _field(name: str, value: str) -> tuple[str, str]:

@@ -1,37 +1,29 @@
-"""The opening handshake over HTTP/1.1 (RFC 6455 §4, RFC 9112), with h11 for the grammar.
+"""The opening handshake over HTTP/1.1 (RFC 6455 §4, RFC 9112): one message out, one in.
 
-Owns the bytes of the two messages. The rules on what they say are in `handshake.py`.
+Owns the choice of the way: the short one of `plain_http1.py` for a message that is as plain as most
+of them are, h11 for everything else. The rules on what they say are in `handshake.py`.
 """
 
 from __future__ import annotations
 
-import h11
+from typing import TYPE_CHECKING
 
-from .._errors import InvalidHandshake, LocalProtocolError
-from .headers import Headers, Request, Response, check_text
+from .headers import Request, Response
+from .plain_http1 import read_request, read_upgrade, write_request, write_upgrade
 
-__all__ = ["MAX_BODY", "MAX_HEAD", "BadRequest", "ClientHandshake", "ServerHandshake"]
+if TYPE_CHECKING:
+    from .h11_http1 import H11Client, H11Server
 
-#: 16 KiB of first line and header fields together: as much as h11 and most servers take.
-MAX_HEAD = 16 * 1024
-
-#: 64 KiB of a refusal's body are kept for `HandshakeRejected.response`; the rest is not read.
-MAX_BODY = 64 * 1024
-
-# RFC 9110 §15.3.5, §15.4.5
-_WITHOUT_BODY = frozenset({204, 304})
-
-# RFC 9112 §6.3: each says how long a body is.
-_BODY_FIELDS = ("content-length", "transfer-encoding")
+__all__ = ["ClientHandshake", "ServerHandshake"]
 
 
 class ClientHandshake:
     """A client's opening handshake: one request out, one response in."""
 
     def __init__(self) -> None:
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        self._received = 0
-        self._refusal: Response | None = None
+        self._request: Request | None = None  # sent the short way
+        self._trailing = b""
+        self._h11: H11Client | None = None
 
     def send_request(self, request: Request) -> bytes:
         """Return the bytes of the request.
@@ -39,18 +31,12 @@ class ClientHandshake:
         Raises:
             LocalProtocolError: its method, target or headers cannot be put on the wire.
         """
-        try:
-            head = self._http.send(
-                h11.Request(
-                    method=request.method,
-                    target=request.path,
-                    headers=_to_wire(request.headers),
-                )
-            )
-            end = self._http.send(h11.EndOfMessage())
-        except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
-            raise LocalProtocolError(f"the request cannot be sent: {exc}") from exc
-        return (head or b"") + (end or b"")
+        data = write_request(request)
+        if data is None:
+            self._h11 = _new_client()
+            return self._h11.send_request(request)
+        self._request = request
+        return data
 
     def receive_data(self, data: bytes) -> Response | None:
         """Take bytes of the response, b"" for their end; return it once it is complete.
@@ -59,50 +45,31 @@ class ClientHandshake:
             InvalidHandshake: it is not HTTP/1.1, passes `MAX_HEAD` together with the interim
                 responses before it, or ends before its time.
         """
-        if not data and self._refusal is None and not self.trailing_data():
-            raise InvalidHandshake("the server closed the connection before it answered")
-        self._received += len(data)
-        try:
-            self._http.receive_data(data)
-            return self._next_response()
-        except h11.RemoteProtocolError as exc:
-            exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
-            raise InvalidHandshake(f"the server's answer is not a valid response: {exc}") from exc
+        if self._h11 is None:
+            found = read_upgrade(data)
+            if found is not None:
+                response, head_bytes = found
+                self._trailing = data[head_bytes:]
+                return response
+            assert self._request is not None, "the request comes first"
+            self._h11 = _new_client()
+            self._h11.send_request(self._request)  # it reads the answer to what it has sent
+        return self._h11.receive_data(data)
 
     def trailing_data(self) -> bytes:
         """Return what came behind a 101: the first bytes of the WebSocket connection."""
-        return bytes(self._http.trailing_data[0])
-
-    def _next_response(self) -> Response | None:
-        while True:
-            event = self._http.next_event()
-            if isinstance(event, h11.InformationalResponse | h11.Response):
-                if self._received - len(self.trailing_data()) > MAX_HEAD:
-                    raise InvalidHandshake(f"the server's answer has more than {MAX_HEAD} bytes")
-                if event.status_code == 101:
-                    return _from_wire(event)
-                if isinstance(event, h11.Response):
-                    self._refusal = _from_wire(event)
-                # RFC 9110 §15.2: other interim responses are for skipping.
-            elif isinstance(event, h11.Data):
-                assert self._refusal is not None
-                self._refusal.body += bytes(event.data)
-                if len(self._refusal.body) >= MAX_BODY:
-                    self._refusal.body = self._refusal.body[:MAX_BODY]
-                    return self._refusal
-            elif isinstance(event, h11.EndOfMessage):
-                return self._refusal
-            else:
-                return None
+        return self._trailing if self._h11 is None else self._h11.trailing_data()
 
 
 class ServerHandshake:
     """A server's opening handshake: one request in, one response out."""
 
+    __slots__ = ("_h11", "_head_bytes", "_received")
+
     def __init__(self) -> None:
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self._received = 0
-        self._is_head = False
+        self._received = b""  # the short way
+        self._head_bytes = 0
+        self._h11: H11Server | None = None
 
     def receive_data(self, data: bytes) -> Request | None:
         """Take bytes of the request, b"" for their end; return it once its head is complete.
@@ -110,31 +77,20 @@ class ServerHandshake:
         Raises:
             BadRequest: it is not HTTP, or passes `MAX_HEAD`.
         """
-        self._received += len(data)
-        try:
-            self._http.receive_data(data)
-            event = self._http.next_event()
-        except h11.RemoteProtocolError as exc:
-            exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
-            raise BadRequest(exc.error_status_hint, str(exc)) from exc
-        if isinstance(event, h11.ConnectionClosed):
-            raise BadRequest(400, "the connection ended before a request")
-        if not isinstance(event, h11.Request):
-            return None
-        self._is_head = event.method == b"HEAD"
-        # h11 counts only while a head is not complete.
-        if self._received - len(self.trailing_data()) > MAX_HEAD:
-            raise BadRequest(431, f"the request has a head of more than {MAX_HEAD} bytes")
-        return Request(
-            path=event.target.decode("ascii"),
-            headers=Headers.from_wire(event.headers.raw_items()),
-            method=event.method.decode("ascii"),
-            http_version=event.http_version.decode("ascii"),
-        )
+        if self._h11 is None:
+            found = read_request(data)
+            if found is not None:
+                self._received = data
+                request, self._head_bytes = found
+                return request
+            self._h11 = _new_server()
+        return self._h11.receive_data(data)
 
     def trailing_data(self) -> bytes:
         """Return what came behind the request: the first bytes of the WebSocket connection."""
-        return bytes(self._http.trailing_data[0])
+        return (
+            self._received[self._head_bytes :] if self._h11 is None else self._h11.trailing_data()
+        )
 
     def send_response(self, response: Response) -> bytes:
         """Return the bytes of a response: an upgrade for 101, else a whole message.
@@ -146,44 +102,26 @@ class ServerHandshake:
             LocalProtocolError: a part of it cannot be put on the wire, or its Content-Length is
                 not that of its body.
         """
-        check_text("reason phrase of the response", response.reason_phrase)
-        reason = response.reason_phrase.encode("iso-8859-1")
-        headers = _to_wire(response.headers)
-        try:
-            if response.status_code == 101:
-                upgrade = h11.InformationalResponse(status_code=101, headers=headers, reason=reason)
-                return self._http.send(upgrade) or b""
-            has_body = response.status_code not in _WITHOUT_BODY
-            if has_body and response.headers.keys().isdisjoint(_BODY_FIELDS):
-                headers.append((b"Content-Length", b"%d" % len(response.body)))
-            events: list[h11.Event] = [
-                h11.Response(status_code=response.status_code, headers=headers, reason=reason)
-            ]
-            if has_body and response.body and not self._is_head:
-                events.append(h11.Data(data=response.body))
-            events.append(h11.EndOfMessage())
-            return b"".join(self._http.send(event) or b"" for event in events)
-        except h11.LocalProtocolError as exc:
-            raise LocalProtocolError(f"the response cannot be sent: {exc}") from exc
+        if self._h11 is None:
+            data = write_upgrade(response) if self._received else None
+            if data is not None:
+                return data
+            self._h11 = _new_server()
+            if self._received:
+                self._h11.receive_data(self._received)  # it writes the answer to what it has read
+        return self._h11.send_response(response)
 
 
-class BadRequest(InvalidHandshake):
-    """A request that cannot be read; `status_code` is what to answer."""
-
-    def __init__(self, status_code: int, text: str) -> None:
-        super().__init__(text)
-        self.status_code = status_code
+# Imported where they are needed: most processes never need them.
 
 
-def _to_wire(headers: Headers) -> list[tuple[bytes, bytes]]:
-    return [
-        (name.encode("ascii"), value.encode("iso-8859-1")) for name, value in headers.multi_items()
-    ]
+def _new_client() -> H11Client:
+    from .h11_http1 import H11Client
+
+    return H11Client()
 
 
-def _from_wire(event: h11.InformationalResponse | h11.Response) -> Response:
-    return Response(
-        event.status_code,
-        Headers.from_wire(event.headers.raw_items()),
-        reason_phrase=event.reason.decode("iso-8859-1"),
-    )
+def _new_server() -> H11Server:
+    from .h11_http1 import H11Server
+
+    return H11Server()

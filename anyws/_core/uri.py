@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
-import idna
-
 from .._errors import InvalidURI
 
 __all__ = ["URI", "parse_uri"]
@@ -91,6 +89,8 @@ def parse_uri(uri: str) -> URI:
 def _ascii_host(uri: str, host: str) -> str:
     if host.isascii():
         return host
+    import idna  # with its tables, which few need
+
     try:
         return idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError as exc:

@@ -87,7 +87,7 @@ class HandlerRun:
             self._handler, connection, self._take_error, cancel_on_close=self._cancel_on_close
         )
 
-    def _take_error(self, error: Exception) -> None:
+    def _take_error(self, _: ServerConnection, error: Exception) -> None:
         self._error = error
 
     async def __aexit__(

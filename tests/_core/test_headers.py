@@ -111,6 +111,32 @@ def test_headers_from_the_wire_are_kept_as_they_came() -> None:
     assert headers.multi_items() == [("X-Name", "café"), ("x-name", "2")]
 
 
+LINES = b"A: 1\r\nb:\r\na:  caf\xe9 \r\n"
+
+
+def test_headers_of_lines_are_what_the_lines_say() -> None:
+    # RFC 9112 §5
+    headers = Headers.from_lines(LINES)
+    assert headers.grouped() == {"a": ["1", "caf\xe9"], "b": [""]}
+    assert headers.to_lines() == LINES
+    assert headers.multi_items() == [("A", "1"), ("b", ""), ("a", "caf\xe9")]
+    assert headers.grouped() == {"a": ["1", "caf\xe9"], "b": [""]}
+    assert headers.to_lines() == b"A: 1\r\nb: \r\na: caf\xe9\r\n"
+
+
+def test_headers_of_lines_can_be_changed() -> None:
+    headers = Headers.from_lines(LINES)
+    headers["a"] = "2"
+    headers.add("C", "3")
+    assert headers == Headers([("b", ""), ("a", "2"), ("C", "3")])
+    assert headers.to_lines() == b"b: \r\na: 2\r\nC: 3\r\n"
+
+
+def test_there_may_be_no_lines() -> None:
+    assert Headers.from_lines(b"") == Headers()
+    assert Headers().to_lines() == b""
+
+
 def test_equality_takes_order_and_value_but_not_case_of_names_into_account() -> None:
     assert Headers([("A", "1"), ("B", "2")]) == Headers([("a", "1"), ("b", "2")])
     assert Headers([("A", "1"), ("B", "2")]) != Headers([("B", "2"), ("A", "1")])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from anyws import Headers, InvalidHandshake, LocalProtocolError, Request, Response
-from anyws._core.http1 import MAX_BODY, MAX_HEAD, BadRequest, ClientHandshake, ServerHandshake
+from anyws._core.h11_http1 import MAX_BODY
+from anyws._core.handshake import BadRequest
+from anyws._core.http1 import ClientHandshake, ServerHandshake
+from anyws._core.plain_http1 import MAX_HEAD
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -410,3 +413,35 @@ def test_client_reads_what_the_server_sends() -> None:
     client, server = ClientHandshake(), ServerHandshake()
     assert server.receive_data(client.send_request(REQUEST)) == REQUEST
     assert client.receive_data(server.send_response(RESPONSE)) == RESPONSE
+
+
+# Both ways
+
+
+def test_what_is_no_part_of_a_line_is_refused_either_way() -> None:
+    server = ServerHandshake()
+    assert server.receive_data(REQUEST_BYTES) == REQUEST
+    with pytest.raises(LocalProtocolError, match="control characters"):
+        server.send_response(Response(101, RESPONSE.headers, reason_phrase="a\r\nb: c"))
+    with pytest.raises(LocalProtocolError, match="cannot be sent"):
+        ClientHandshake().send_request(Request("/ HTTP/1.1\r\na: b", REQUEST.headers))
+
+
+@pytest.mark.parametrize("request_bytes", [b"", REQUEST_BYTES], ids=["before it came", "plain"])
+def test_a_request_of_any_kind_can_be_refused(request_bytes: bytes) -> None:
+    server = ServerHandshake()
+    if request_bytes:
+        assert server.receive_data(request_bytes) == REQUEST
+    assert server.send_response(Response(503, body=b"later")) == (
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nlater"
+    )
+
+
+def test_a_plain_request_may_have_an_answer_that_is_not() -> None:
+    server = ServerHandshake()
+    assert server.receive_data(REQUEST_BYTES + TAIL) == REQUEST
+    response = Response(101, Headers({"Upgrade": "websocket", "A": "caf\xe9"}))
+    assert server.send_response(response) == (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nA: caf\xe9\r\n\r\n"
+    )
+    assert server.trailing_data() == TAIL

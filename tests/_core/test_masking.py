@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random as random_module
 import runpy
 import subprocess
 import sys
@@ -12,7 +13,18 @@ import threading
 import pytest
 
 from anyws._core import masking
-from anyws._core.masking import MaskSource, apply_mask, mask_source
+from anyws._core.masking import (
+    GrowingBuffer,
+    GrowingText,
+    Masking,
+    MaskSource,
+    apply_mask,
+    join_frame,
+    mask_source,
+    turn_mask,
+    unmask,
+    unmask_text,
+)
 
 from .wire import MASK, masked
 
@@ -63,6 +75,82 @@ def test_mask_of_zeros_changes_nothing(n: int) -> None:
 def test_example_of_the_rfc_is_masked() -> None:
     # §5.7
     assert apply_mask(b"Hello", MASK) == bytes.fromhex("7f9f4d5158")
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("start", [4, 5, 11])
+def test_payload_is_unmasked_with_the_key_before_it(n: int, start: int) -> None:
+    payload = bytes((i * 7 + 3) & 0x7F for i in range(n))
+    data = bytes(start - 4) + MASK + masked(payload, MASK) + b"behind"
+    assert unmask(data, start, start + n) == payload
+    assert unmask_text(data, start, start + n) == payload.decode()
+
+
+def test_text_that_is_not_utf8_is_an_error() -> None:
+    for n in (1, 5000):
+        with pytest.raises(UnicodeDecodeError, match="invalid start byte"):
+            unmask_text(MASK + masked(b"\xff" * n, MASK), 4, 4 + n)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_frame_is_joined_from_its_header_and_its_payload(n: int) -> None:
+    payload = bytes((i * 7 + 3) & 0xFF for i in range(n))
+    assert join_frame(b"header", payload, None) == b"header" + payload
+    assert join_frame(b"header", payload, MASK) == b"header" + masked(payload, MASK)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 1000])
+def test_slices_are_masked_as_the_whole_is(size: int) -> None:
+    payload = bytes((i * 7 + 3) & 0xFF for i in range(4099))
+    masking, plain = Masking(MASK), Masking(None)
+    slices = [payload[at : at + size] for at in range(0, len(payload), size)]
+    assert b"".join(map(masking.apply, slices)) == masked(payload, MASK)
+    assert b"".join(map(plain.apply, slices)) == payload
+
+
+def test_mask_turns_with_the_bytes_before() -> None:
+    assert [turn_mask(b"abcd", n) for n in range(6)] == [
+        b"abcd",
+        b"bcda",
+        b"cdab",
+        b"dabc",
+        b"abcd",
+        b"bcda",
+    ]
+    assert turn_mask(b"", 3) == b""
+
+
+def test_buffer_takes_what_is_appended_and_what_is_put_into_its_room() -> None:
+    rng = random_module.Random(1)
+    for mask in (b"", MASK):
+        buffer = GrowingBuffer()
+        expected = b""
+        for _ in range(200):
+            piece = rng.randbytes(rng.choice((0, 1, 5, 1000, 70_000)))
+            if not piece or rng.random() < 0.5:
+                buffer.append(b"<" + piece + b">", 1, 1 + len(piece), mask)
+            else:
+                with buffer.room(len(piece), 10 * len(piece)) as room:
+                    assert len(room) == len(piece)
+                    filled = rng.randrange(len(piece) + 1)
+                    room[:filled] = piece[:filled]
+                piece = piece[:filled]
+                buffer.filled(filled, mask)
+            expected += masked(piece, mask) if mask else piece
+            assert len(buffer) == len(expected)
+        assert buffer.take() == expected
+        assert (len(buffer), buffer.take()) == (0, b"")
+
+
+@pytest.mark.parametrize("kinds", ["a", "aé", "aé世", "aé世🌍", "🌍a", "世é"])
+def test_text_grows_by_pieces_of_any_width(kinds: str) -> None:
+    text, expected = GrowingText(), ""
+    for n, character in enumerate(character for character in kinds for _ in range(50)):
+        piece = character * (n % 40) * 100
+        text.append(piece)
+        expected += piece
+    assert text.take() == expected
+    assert text.take() == ""
 
 
 def test_keys_come_from_the_operating_system_each_once(random: CountedRandom) -> None:

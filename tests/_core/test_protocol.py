@@ -565,6 +565,9 @@ class Sending:
 
 SENDING = {
     "message": Sending(lambda p: p.send_message(b"a", True), {Flow.OPEN: Step.WHOLE}),
+    "message in slices": Sending(
+        lambda p: p.send_slices([b"a"], p.new_masking(), True), {Flow.OPEN: Step.WHOLE}
+    ),
     "fragment": Sending(
         lambda p: p.send_fragment(b"a", text=True, final=False),
         {Flow.OPEN: Step.FIRST, Flow.IN_MESSAGE: Step.MIDDLE},
@@ -1077,6 +1080,76 @@ def fixed_mask() -> bytes:
     return MASK
 
 
+LARGE = bytes(i * 7 & 0x7F for i in range(300_000))
+
+
+def fill_room(protocol: Protocol, stream: bytes, at: int, size: int) -> tuple[int, list[Event]]:
+    """Give the next bytes of a stream to where they are wanted; return where that ends."""
+    room = protocol.payload_room()
+    assert (room is not None) is protocol.wants_room()
+    if room is None:
+        return at + size, protocol.receive_data(stream[at : at + size])
+    with room:
+        n = min(len(room), size, len(stream) - at)
+        room[:n] = stream[at : at + n]
+    return at + n, protocol.payload_filled(n)
+
+
+@both_sides
+@pytest.mark.parametrize("size", [1000, 65_536, 1 << 20])
+def test_large_binary_message_is_read_into_its_own_room(is_client: bool, size: int) -> None:
+    frames = [
+        Frame(BINARY, LARGE, fin=False),
+        Frame(PING, b"between"),
+        Frame(CONTINUATION, LARGE),
+        Frame(TEXT, LARGE),
+    ]
+    stream = encode(*frames, to_server=not is_client)
+    protocol = Protocol(is_client=is_client)
+    at, events, rooms = 0, [], 0
+    while at < len(stream):
+        rooms += protocol.wants_room()
+        at, more = fill_room(protocol, stream, at, size)
+        events += more
+    assert events == [Ping(b"between"), LARGE * 2, LARGE.decode()]
+    assert rooms > 0 or size > len(stream)
+    assert protocol.unfinished_bytes == 0
+
+
+@both_sides
+def test_room_never_reaches_beyond_what_has_come_by_more_than_that(is_client: bool) -> None:
+    # R-C1: a peer cannot make us allocate by announcing.
+    header = Frame(BINARY, bytes(1 << 20)).encode(None if is_client else bytes(4))[:14]
+    protocol = Protocol(is_client=is_client)
+    protocol.receive_data(header)
+    for _ in range(3):
+        room = protocol.payload_room()
+        assert room is not None
+        with room:
+            n = len(room)
+        assert n <= max(64 * 1024, protocol.unfinished_bytes)
+        protocol.payload_filled(n)
+
+
+@both_sides
+def test_message_read_into_its_room_may_be_taken_as_a_stream_or_dropped(is_client: bool) -> None:
+    stream = encode(Frame(BINARY, LARGE), Frame(TEXT, b"next"), to_server=not is_client)
+    for take, expected in (
+        (Protocol.read_as_stream, [Fragment(LARGE[:9000], False), Fragment(LARGE[9000:], True)]),
+        (Protocol.discard, []),
+    ):
+        protocol = Protocol(is_client=is_client)
+        header = 10 if is_client else 14
+        protocol.receive_data(stream[: header + 1000])
+        at, events = fill_room(protocol, stream, header + 1000, 8000)
+        assert (events, protocol.unfinished_bytes) == ([], 9000)
+        events = take(protocol)
+        assert protocol.payload_room() is None
+        events += protocol.receive_data(stream[at : header + len(LARGE)])
+        assert events == expected
+        assert protocol.unfinished_bytes == 0
+
+
 def new_writer(is_client: bool) -> Protocol:
     """Return a side whose masks are known."""
     return Protocol(is_client=is_client, next_mask=fixed_mask)
@@ -1093,6 +1166,17 @@ def test_message_is_sent_in_one_frame_masked_by_a_client_only(
     buffers = new_writer(is_client).send_message(payload, text)
     frame = Frame(TEXT if text else BINARY, payload)
     assert b"".join(buffers) == encode(frame, to_server=is_client)
+
+
+@both_sides
+@pytest.mark.parametrize("n", [0, 1, 126, 70_000])
+def test_message_in_slices_is_sent_in_one_frame(n: int, is_client: bool) -> None:
+    payload = bytes(i % 128 for i in range(n))
+    writer = new_writer(is_client)
+    masking = writer.new_masking()
+    slices = [masking.apply(payload[at : at + 997]) for at in range(0, n, 997)]
+    buffers = writer.send_slices(slices, masking, True)
+    assert b"".join(buffers) == encode(Frame(TEXT, payload), to_server=is_client)
 
 
 @both_sides

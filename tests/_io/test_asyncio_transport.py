@@ -6,15 +6,22 @@ import asyncio
 from contextlib import suppress
 from contextvars import ContextVar
 from socket import socket as Socket
+from weakref import ref
 
 import anyio
 import pytest
 
-from anyws._io.asyncio_transport import AsyncioReactor, AsyncioWaiter
+from anyws._io.asyncio_transport import (
+    AsyncioEpollReactor,
+    AsyncioReactor,
+    AsyncioWaiter,
+    shared_reactor,
+)
 from anyws._io.transport import Waiter
 
 from ..conftest import UVLOOP_MISSING
 from .conformance import STUCK, settle
+from .network import open_files
 from .reactor_conformance import ReactorCheck, check_reactor, running, socket_pair
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +47,51 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 async def test_contract_of_a_reactor_is_kept(check: ReactorCheck) -> None:
     async with running(AsyncioReactor()) as reactor:
         await check(reactor)
+
+
+@check_reactor
+async def test_contract_is_kept_with_an_epoll_set(check: ReactorCheck) -> None:
+    async with running(AsyncioEpollReactor()) as reactor:
+        await check(reactor)
+
+
+async def test_epoll_set_is_gone_with_its_last_socket() -> None:
+    with socket_pair() as (ours, theirs):
+        before = open_files()
+        reactor = AsyncioEpollReactor()
+        for add, remove in (
+            (reactor.add_reader, reactor.remove_reader),
+            (reactor.add_writer, reactor.remove_writer),
+        ):
+            add(ours, lambda: None)
+            add(theirs, lambda: None)
+            assert open_files() == before + 1
+            remove(ours)
+            assert open_files() == before + 1
+            remove(theirs)
+            assert open_files() == before
+
+
+async def test_reactor_is_shared_by_all_of_a_loop_and_goes_with_the_last() -> None:
+    loop = asyncio.get_running_loop()
+    reactor = shared_reactor(loop)
+    assert shared_reactor(loop) is reactor
+    reference = ref(reactor)
+    del reactor
+    assert reference() is None
+
+
+async def test_what_is_called_late_for_a_set_that_is_gone_does_nothing() -> None:
+    with socket_pair() as (ours, _):
+        reactor = AsyncioEpollReactor()
+        called = asyncio.Event()
+        # Behind it in the queue of the loop, whichever has its turn first.
+        reactor.add_writer(ours, called.set)
+        dispatch = reactor._dispatch
+        reactor.remove_writer(ours)
+        dispatch()
+        await settle()
+        assert not called.is_set()
 
 
 async def test_task_woken_from_a_callback_runs_before_wake_now_returns() -> None:

@@ -8,7 +8,7 @@ import select
 import pytest
 import sniffio
 
-from anyws._io.asyncio_transport import AsyncioEpollReactor
+from anyws._io.asyncio_transport import AsyncioEpollReactor, AsyncioReactor
 from anyws._io.reactors import new_reactor
 from anyws._io.task_reactor import TaskReactor
 from anyws._io.trio_transport import TrioReactor
@@ -31,3 +31,12 @@ async def test_loop_that_cannot_watch_sockets_gets_tasks_for_that(
         loop_type = type(asyncio.get_running_loop())
         monkeypatch.setattr(asyncio, "ProactorEventLoop", loop_type, raising=False)
     assert type(new_reactor()) is TaskReactor
+
+
+async def test_asyncio_watches_each_socket_where_there_is_no_epoll(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if sniffio.current_async_library() == "trio":
+        pytest.skip("of asyncio")
+    monkeypatch.delattr(select, "epoll")
+    assert type(new_reactor()) is AsyncioReactor

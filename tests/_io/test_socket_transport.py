@@ -119,6 +119,64 @@ async def test_many_buffers_leave_in_order(
     assert received == whole + b"end"
 
 
+class Place:
+    """A receiver with a place of its own for some bytes."""
+
+    def __init__(self, transport: SocketTransport, size: int) -> None:
+        self.transport = transport
+        self.place = bytearray(size)
+        self.filled_bytes = 0
+
+    def room(self) -> memoryview | None:
+        if self.filled_bytes == len(self.place):
+            return None
+        return memoryview(self.place)[self.filled_bytes :]
+
+    def filled(self, n: int) -> None:
+        self.filled_bytes += n
+
+
+async def test_bytes_are_read_to_the_place_that_is_given() -> None:
+    async with paired() as (transport, recorder, _, theirs):
+        place = Place(transport, 1000)
+        transport.direct = place
+        for _ in range(2):
+            theirs.sendall(b"x" * 400)
+            await settle()
+        assert (place.filled_bytes, recorder.calls) == (800, [])
+        theirs.sendall(b"x" * 200 + b"rest")
+        await recorder.until_bytes(4)
+        assert place.place == b"x" * 1000
+        assert recorder.data == b"rest", "there was no room any more"
+
+
+@pytest.mark.parametrize("how", ["end", "reset"])
+async def test_end_is_told_to_the_receiver_though_bytes_go_elsewhere(how: str) -> None:
+    async with paired() as (transport, recorder, _, theirs):
+        transport.direct = Place(transport, 1000)
+        if how == "reset":
+            transport.write(b"unread")
+        theirs.close()
+        await recorder.until_call("eof" if how == "end" else "lost")
+
+
+async def test_last_bytes_and_the_end_are_one_segment_on_the_wire() -> None:
+    ours, theirs = tcp_pair()
+    with theirs:
+        async with running(new_reactor()) as reactor:
+            transport = SocketTransport(reactor, ours)
+            transport.start(Recorder())
+            transport.write(b"first")
+            transport.write(b"last")
+            transport.write_eof()
+            theirs.setblocking(True)
+            received = b""
+            while piece := theirs.recv(100):
+                received += piece
+            assert received == b"firstlast"
+            transport.abort()
+
+
 async def test_write_is_kept_while_the_kernel_takes_nothing() -> None:
     async with paired() as (transport, recorder, ours, theirs):
         filled = fill(ours)

@@ -40,6 +40,31 @@ def started() -> Layer:
     return transport
 
 
+async def test_what_is_written_while_the_reactor_calls_back_leaves_when_it_has() -> None:
+    async with running(new_reactor()) as reactor:
+        transports = [Layer(reactor), Layer(reactor)]
+        for transport in transports:
+            transport.start(transport.receiver)
+        deferred: list[Transport] = []
+        reactor.deferred = deferred
+        for transport in transports:
+            transport.write(b"1")
+            transport.write(b"2")
+            transport.flush_soon()
+        assert deferred == transports
+        assert [transport.pushed for transport in transports] == [[], []]
+        transports[0].flush()
+        assert transports[0].pushed == [[b"12"]], "somebody needed to know what is unsent"
+        transports[1].write(bytes(HOLD_AT_MOST))
+        assert len(transports[1].pushed) == 1, "it is too much to be held"
+        reactor.deferred = None
+        transports[1].write(b"3")
+        for each in deferred:
+            each.end_step()
+        assert transports[1].pushed[1:] == [[b"3"]]
+        assert [transport.unsent for transport in transports] == [0, 0]
+
+
 async def test_first_write_of_a_step_is_pushed_at_once_and_the_others_together() -> None:
     async with running(new_reactor()) as reactor:
         transport = Layer(reactor)

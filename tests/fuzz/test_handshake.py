@@ -15,7 +15,9 @@ from anyws import (
     Response,
     parse_uri,
 )
+from anyws._core.h11_http1 import MAX_BODY
 from anyws._core.handshake import (
+    BadRequest,
     accept_request,
     accept_value,
     build_request,
@@ -25,7 +27,7 @@ from anyws._core.handshake import (
     select_subprotocol,
 )
 from anyws._core.headers import is_token, split_tokens
-from anyws._core.http1 import MAX_BODY, BadRequest, ClientHandshake, ServerHandshake
+from anyws._core.http1 import ClientHandshake, ServerHandshake
 
 from .test_protocol import cuts, pieces
 

@@ -1,0 +1,180 @@
+"""The opening handshake over HTTP/1.1 with h11, which knows all of its grammar (RFC 9112).
+
+Owns the messages that `plain_http1.py` does not take: unusual ones, refusals, and what is wrong.
+"""
+
+from __future__ import annotations
+
+import h11
+
+from .._errors import InvalidHandshake, LocalProtocolError
+from .handshake import BadRequest
+from .headers import Headers, Request, Response, check_text
+from .plain_http1 import MAX_HEAD
+
+__all__ = ["MAX_BODY", "H11Client", "H11Server"]
+
+#: 64 KiB of a refusal's body are kept for `HandshakeRejected.response`; the rest is not read.
+MAX_BODY = 64 * 1024
+
+# RFC 9110 §15.3.5, §15.4.5
+_WITHOUT_BODY = frozenset({204, 304})
+
+# RFC 9112 §6.3: each says how long a body is.
+_BODY_FIELDS = ("content-length", "transfer-encoding")
+
+
+class H11Client:
+    """A client's opening handshake: one request out, one response in."""
+
+    def __init__(self) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self._received = 0
+        self._refusal: Response | None = None
+
+    def send_request(self, request: Request) -> bytes:
+        """Return the bytes of the request.
+
+        Raises:
+            LocalProtocolError: its method, target or headers cannot be put on the wire.
+        """
+        try:
+            head = self._http.send(
+                h11.Request(
+                    method=request.method,
+                    target=request.path,
+                    headers=_to_wire(request.headers),
+                )
+            )
+            end = self._http.send(h11.EndOfMessage())
+        except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
+            raise LocalProtocolError(f"the request cannot be sent: {exc}") from exc
+        return (head or b"") + (end or b"")
+
+    def receive_data(self, data: bytes) -> Response | None:
+        """Take bytes of the response, b"" for their end; return it once it is complete.
+
+        Raises:
+            InvalidHandshake: it is not HTTP/1.1, passes `MAX_HEAD` together with the interim
+                responses before it, or ends before its time.
+        """
+        if not data and self._refusal is None and not self.trailing_data():
+            raise InvalidHandshake("the server closed the connection before it answered")
+        self._received += len(data)
+        try:
+            self._http.receive_data(data)
+            return self._next_response()
+        except h11.RemoteProtocolError as exc:
+            exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
+            raise InvalidHandshake(f"the server's answer is not a valid response: {exc}") from exc
+
+    def trailing_data(self) -> bytes:
+        """Return what came behind a 101: the first bytes of the WebSocket connection."""
+        return bytes(self._http.trailing_data[0])
+
+    def _next_response(self) -> Response | None:
+        while True:
+            event = self._http.next_event()
+            if isinstance(event, h11.InformationalResponse | h11.Response):
+                if self._received - len(self.trailing_data()) > MAX_HEAD:
+                    raise InvalidHandshake(f"the server's answer has more than {MAX_HEAD} bytes")
+                if event.status_code == 101:
+                    return _from_wire(event)
+                if isinstance(event, h11.Response):
+                    self._refusal = _from_wire(event)
+                # RFC 9110 §15.2: other interim responses are for skipping.
+            elif isinstance(event, h11.Data):
+                assert self._refusal is not None
+                self._refusal.body += bytes(event.data)
+                if len(self._refusal.body) >= MAX_BODY:
+                    self._refusal.body = self._refusal.body[:MAX_BODY]
+                    return self._refusal
+            elif isinstance(event, h11.EndOfMessage):
+                return self._refusal
+            else:
+                return None
+
+
+class H11Server:
+    """A server's opening handshake: one request in, one response out."""
+
+    def __init__(self) -> None:
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._received = 0
+        self._is_head = False
+
+    def receive_data(self, data: bytes) -> Request | None:
+        """Take bytes of the request, b"" for their end; return it once its head is complete.
+
+        Raises:
+            BadRequest: it is not HTTP, or passes `MAX_HEAD`.
+        """
+        self._received += len(data)
+        try:
+            self._http.receive_data(data)
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as exc:
+            exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
+            raise BadRequest(exc.error_status_hint, str(exc)) from exc
+        if isinstance(event, h11.ConnectionClosed):
+            raise BadRequest(400, "the connection ended before a request")
+        if not isinstance(event, h11.Request):
+            return None
+        self._is_head = event.method == b"HEAD"
+        # h11 counts only while a head is not complete.
+        if self._received - len(self.trailing_data()) > MAX_HEAD:
+            raise BadRequest(431, f"the request has a head of more than {MAX_HEAD} bytes")
+        return Request(
+            path=event.target.decode("ascii"),
+            headers=Headers.from_wire(event.headers.raw_items()),
+            method=event.method.decode("ascii"),
+            http_version=event.http_version.decode("ascii"),
+        )
+
+    def trailing_data(self) -> bytes:
+        """Return what came behind the request: the first bytes of the WebSocket connection."""
+        return bytes(self._http.trailing_data[0])
+
+    def send_response(self, response: Response) -> bytes:
+        """Return the bytes of a response: an upgrade for 101, else a whole message.
+
+        Content-Length is added where neither it nor Transfer-Encoding is given. The body is left
+        out where HTTP has none: in the answer to a HEAD request, and with status 204 and 304.
+
+        Raises:
+            LocalProtocolError: a part of it cannot be put on the wire, or its Content-Length is
+                not that of its body.
+        """
+        check_text("reason phrase of the response", response.reason_phrase)
+        reason = response.reason_phrase.encode("iso-8859-1")
+        headers = _to_wire(response.headers)
+        try:
+            if response.status_code == 101:
+                upgrade = h11.InformationalResponse(status_code=101, headers=headers, reason=reason)
+                return self._http.send(upgrade) or b""
+            has_body = response.status_code not in _WITHOUT_BODY
+            if has_body and response.headers.keys().isdisjoint(_BODY_FIELDS):
+                headers.append((b"Content-Length", b"%d" % len(response.body)))
+            events: list[h11.Event] = [
+                h11.Response(status_code=response.status_code, headers=headers, reason=reason)
+            ]
+            if has_body and response.body and not self._is_head:
+                events.append(h11.Data(data=response.body))
+            events.append(h11.EndOfMessage())
+            return b"".join(self._http.send(event) or b"" for event in events)
+        except h11.LocalProtocolError as exc:
+            raise LocalProtocolError(f"the response cannot be sent: {exc}") from exc
+
+
+def _to_wire(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.encode("ascii"), value.encode("iso-8859-1")) for name, value in headers.multi_items()
+    ]
+
+
+def _from_wire(event: h11.InformationalResponse | h11.Response) -> Response:
+    return Response(
+        event.status_code,
+        Headers.from_wire(event.headers.raw_items()),
+        reason_phrase=event.reason.decode("iso-8859-1"),
+    )
