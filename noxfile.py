@@ -1,5 +1,7 @@
 """The project's tasks: `nox -s NAME`; what follows `--` is passed on."""
 
+import os
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -11,6 +13,12 @@ nox.options.default_venv_backend = "virtualenv"
 PYTHONS = ("3.11", "3.12", "3.13")
 COVERAGE_FLOOR = 97
 
+FAIL_UNLESS_COMPILED = """
+import sys
+from anyws._build import COMPILED, describe
+sys.exit(None if COMPILED else f"ANYWS_REQUIRE_COMPILED=1, but this build is {describe()}")
+"""
+
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -20,14 +28,31 @@ def group(name: str) -> list[str]:
 
 
 def install_with_tests(session: nox.Session) -> None:
-    """Install the checkout with every backend, and what the tests need."""
+    """Install the checkout with every backend, compiled if it can be, and what the tests need."""
     session.install("-e", ".[trio,uvloop]", *group("test"))
+
+
+def install_sources(session: nox.Session, extras: str, *requirements: str) -> None:
+    """Install the checkout to be run, or read, as it is; compiling takes half a minute."""
+    session.install("-e", f".[{extras}]", *requirements, env={"CC": "false"})
+    session.env["ANYWS_PURE_PYTHON"] = "1"
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests on asyncio, uvloop and trio, recording branch coverage."""
+    """Run the tests on asyncio, uvloop and trio, compiled where there is a compiler."""
     install_with_tests(session)
+    session.run("python", "-m", "anyws", "--version")
+    if os.environ.get("ANYWS_REQUIRE_COMPILED") == "1":
+        session.run("python", "-c", FAIL_UNLESS_COMPILED)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def pure(session: nox.Session) -> None:
+    """Run the tests on what is not compiled, recording branch coverage."""
+    install_sources(session, "trio,uvloop", *group("test"))
+    session.run("python", "-m", "anyws", "--version")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
 
@@ -37,7 +62,8 @@ for python in PYTHONS:
     nox.session(tests.func, python=python, name=f"tests-{python}", default=False)
 
 
-@nox.session(requires=["tests"])
+# What is compiled does not tell which of its lines are run.
+@nox.session(requires=["pure"])
 def coverage(session: nox.Session) -> None:
     """Run the tests, then print what they covered; fail below the floor."""
     session.install(*(line for line in group("test") if line.startswith("coverage")))
@@ -55,7 +81,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, and that every public name has one."""
-    session.install("-e", ".[trio,uvloop]", *group("test"), *group("types"))
+    install_sources(session, "trio,uvloop", *group("test"), *group("types"))
     session.run("mypy", "--strict")
     session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")
 
@@ -63,7 +89,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; any warning is an error."""
-    session.install("-e", ".[trio]", *group("docs"))
+    install_sources(session, "trio", *group("docs"))
     session.run(
         "sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html"
     )
@@ -78,9 +104,14 @@ def autobahn(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Run the property tests with many examples, or with what follows `--`."""
+    """Run the property tests with many examples, or with what follows `--`.
+
+    Without that, ten million frames go through both builds too.
+    """
     install_with_tests(session)
     session.run("pytest", "tests/fuzz", *(session.posargs or ["--hypothesis-profile=fuzz"]))
+    if not session.posargs:
+        session.run("python", "-m", "tests.fuzz.builds", "--frames", "10_000_000")
 
 
 @nox.session

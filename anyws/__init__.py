@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# First of all: it decides whether what follows is taken compiled or from its sources.
+from . import _build as _build
 from ._accept import ServerConnection, wrap_server
 from ._client import ClientConnection, Connecting, connect, wrap_client
 from ._close_scope import CloseScope

@@ -2,8 +2,10 @@
 """The compiled twins of `masking.py`: what C does several times faster than Python can.
 
 Nothing is in here that is not in `masking.py` too, under the same name and with the same meaning;
-a test holds the two equal.
+a test holds the two equal. Only which Cython compiled it, in `cython_version`, is said nowhere else.
 """
+
+import cython
 
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -58,6 +60,8 @@ cdef extern from "Python.h":
     ) except -1
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     Py_UCS4 PyUnicode_MAX_CHAR_VALUE(object text)
+
+cython_version = cython.__version__
 
 cdef enum:
     ON_STACK = 4096  # texts up to this are unmasked on the stack

@@ -1,4 +1,3 @@
-# cython: language_level=3, annotation_typing=False, boundscheck=False, auto_pickle=False
 """The reactor of trio: one task that owns an epoll set and all timers of a server or a client.
 
 trio wakes one task per socket, and each wake-up costs a trip through its scheduler. Here one task
@@ -6,7 +5,8 @@ waits for the epoll set as a whole, reads every socket that is ready, and the ha
 messages arrived are woken directly: measured, a third less CPU per message than a task that waits
 for each socket. It also reads for handlers that are busy with something else.
 
-Where there is no epoll, `task_reactor.py` serves.
+Where there is no epoll, `task_reactor.py` serves. This module is not compiled: trio tells by the
+frames of functions whether Ctrl+C may come in them, and compiled ones have none.
 """
 
 from __future__ import annotations
