@@ -28,7 +28,6 @@ EXTENSIONS = (
     "_io.transport",
     "_io.socket_transport",
     "_io.asyncio_transport",
-    "_io.trio_transport",
     "_message_path",
 )
 

@@ -19,6 +19,8 @@ import anyio
 if TYPE_CHECKING:
     import asyncio
 
+    import trio
+
 __all__ = ["Cancellable", "HandlerTasks", "new_handler_tasks"]
 
 Function = Callable[..., Coroutine[Any, Any, None]]
@@ -72,20 +74,30 @@ def new_handler_tasks() -> HandlerTasks:
 class TrioTasks(HandlerTasks):
     """A nursery."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._nursery: trio.Nursery | None = None  # from the first step of `run` on
+        self._cancelled = False
+
     async def run(self) -> None:
         import trio
 
         async with trio.open_nursery(strict_exception_groups=True) as self._nursery:
+            if self._cancelled:
+                self._nursery.cancel_scope.cancel()
             try:
                 await trio.sleep_forever()
             finally:
                 self._tell_cancelled()
 
     def start(self, function: Function, /, *args: Any) -> None:
+        assert self._nursery is not None
         self._context.run(self._nursery.start_soon, function, *args)
 
     def cancel(self) -> None:
-        self._nursery.cancel_scope.cancel()
+        self._cancelled = True
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
 
 class AsyncioTasks(HandlerTasks):

@@ -56,6 +56,20 @@ async def test_tasks_run_side_by_side_and_end_by_themselves() -> None:
     assert sorted(ends) == [0, 1, 2]
 
 
+async def test_tasks_may_be_cancelled_before_they_are_run() -> None:
+    """A server may be interrupted as soon as it has begun."""
+    handlers = new_handler_tasks()
+    stopped: list[bool] = []
+    handlers.when_cancelled = lambda: stopped.append(True)
+    handlers.cancel()
+    with anyio.fail_after(LIMIT):
+        async with anyio.create_task_group() as group:
+            group.start_soon(handlers.run)
+            await settle()
+            group.cancel_scope.cancel()
+    assert stopped == [True]
+
+
 async def test_tasks_may_be_started_from_a_callback() -> None:
     """As by a reactor, where there is no task on asyncio."""
     variable: ContextVar[str] = ContextVar("variable", default="of the reactor")
