@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 import os
-import ssl as stdlib_ssl
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from socket import socket as Socket
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
@@ -28,7 +27,6 @@ from ._io.dial import dial_tcp, dial_unix
 from ._io.pull import PullReceiver
 from ._io.reactors import new_reactor
 from ._io.socket_transport import SocketTransport
-from ._io.tls import TLSTransport
 from ._io.transport import Reactor, Transport
 from ._lifetime import Background, Block, TaskGroupLike
 from ._options import (
@@ -39,6 +37,9 @@ from ._options import (
     check_seconds,
     connection_options,
 )
+
+if TYPE_CHECKING:
+    import ssl as stdlib_ssl
 
 __all__ = ["ClientConnection", "Connecting", "connect", "wrap_client"]
 
@@ -268,6 +269,8 @@ class Connecting(Block[ClientConnection]):
         self._step = "the TLS handshake with"
         context = self._ssl() if callable(self._ssl) else self._ssl
         assert context is not None
+        from ._io.tls import TLSTransport
+
         tls = TLSTransport(transport, context, self._server_hostname)
         try:
             await tls.handshake()
@@ -324,4 +327,6 @@ async def _receive_response(puller: PullReceiver, http: ClientHandshake) -> Resp
 @functools.cache
 def _default_context() -> stdlib_ssl.SSLContext:
     """The default context, made once: loading the authorities takes tens of milliseconds."""
-    return stdlib_ssl.create_default_context()
+    from ssl import create_default_context
+
+    return create_default_context()

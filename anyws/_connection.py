@@ -120,9 +120,9 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         subprotocol: str | None = None,
     ) -> None:
         super().__init__(transport, protocol, options)
-        self.request = request
-        self.response = response
-        self.subprotocol = subprotocol
+        self.request: Request = request
+        self.response: Response = response
+        self.subprotocol: str | None = subprotocol
         self._options = options
         self._logger = options.logger
         self._id: UUID | None = None

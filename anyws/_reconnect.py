@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl as stdlib_ssl
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from random import Random
 from types import TracebackType
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import anyio
 from anyio.abc import ByteStream, TaskGroup
@@ -29,6 +28,9 @@ from ._io.reactors import uninterrupted
 from ._lifetime import CANCELLED_GRACE, Background
 from ._options import ConnectionKeywords
 from ._retry import Retry, Row, is_transient
+
+if TYPE_CHECKING:
+    import ssl as stdlib_ssl
 
 __all__ = ["Reconnecting", "reconnect"]
 

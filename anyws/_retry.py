@@ -6,7 +6,6 @@ is made, and it does not wait.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -155,7 +154,9 @@ def _ended_for_now(closed: ConnectionClosed) -> bool:
 
 def _is_of_the_network(error: BaseException | None) -> bool:
     """Say whether it is about reaching the server: an OSError, but none of TLS, or an early end."""
-    return isinstance(error, OSError | EOFError) and not isinstance(error, ssl.SSLError)
+    from ssl import SSLError
+
+    return isinstance(error, OSError | EOFError) and not isinstance(error, SSLError)
 
 
 def retry_after(error: Exception) -> float:

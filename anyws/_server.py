@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import random
-import ssl as stdlib_ssl
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from socket import AF_INET6
 from socket import socket as Socket
 from types import TracebackType
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -38,6 +37,9 @@ from ._options import (
     connection_options,
 )
 from ._tasks import Cancellable, HandlerTasks, new_handler_tasks
+
+if TYPE_CHECKING:
+    import ssl as stdlib_ssl
 
 __all__ = ["Server", "Serving", "serve"]
 

@@ -7,6 +7,7 @@ Owns what is done to every byte of a payload. It must not know frames. What
 from __future__ import annotations
 
 import os
+from functools import cache
 
 __all__ = [
     "GrowingBuffer",
@@ -28,7 +29,6 @@ _STRIDED_FROM = 400
 _POOLED_KEYS = 256
 
 _to_int = int.from_bytes
-_XOR_TABLES = [bytes(value ^ key for value in range(256)) for key in range(256)]
 
 
 def apply_mask(payload: bytes, mask: bytes) -> bytes:
@@ -44,8 +44,13 @@ def apply_mask(payload: bytes, mask: bytes) -> bytes:
         return (_to_int(payload, "little") ^ _to_int(keys, "little")).to_bytes(n, "little")
     result = bytearray(payload)
     for lane in range(4):
-        result[lane::4] = result[lane::4].translate(_XOR_TABLES[mask[lane]])
+        result[lane::4] = result[lane::4].translate(_xor_table(mask[lane]))
     return bytes(result)
+
+
+@cache
+def _xor_table(key: int) -> bytes:
+    return bytes(value ^ key for value in range(256))
 
 
 def unmask(data: bytes, start: int, stop: int) -> bytes:
@@ -127,7 +132,7 @@ class Masking:
     __slots__ = ("_turned", "key")
 
     def __init__(self, key: bytes | None) -> None:
-        self.key = key
+        self.key: bytes | None = key
         self._turned = key
 
     def apply(self, piece: bytes) -> bytes:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import select
+import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from anyio.lowlevel import current_token
 
 from .transport import Reactor
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["interrupted", "new_reactor", "uninterrupted"]
 
@@ -42,7 +45,9 @@ def interrupted(function: AnyFunction) -> AnyFunction:
 def new_reactor() -> Reactor:
     """Return a reactor for the running event loop."""
     loop = current_token().native_token
-    if isinstance(loop, asyncio.AbstractEventLoop):
+    # Not imported here: it takes 10 ms, and a program on trio has no use for it.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and isinstance(loop, asyncio.AbstractEventLoop):
         if not _is_proactor(loop):
             from .asyncio_transport import AsyncioReactor, shared_reactor
 
@@ -70,7 +75,9 @@ def _tell_trio() -> None:
             trio.lowlevel.disable_ki_protection(function)
 
 
-def _is_proactor(loop: asyncio.AbstractEventLoop) -> bool:
+def _is_proactor(loop: AbstractEventLoop) -> bool:
     """Say whether the loop is Windows' default one, which has no `add_reader`."""
+    import asyncio
+
     proactor = getattr(asyncio, "ProactorEventLoop", None)
     return proactor is not None and isinstance(loop, proactor)
