@@ -6,7 +6,6 @@ version of HTTP that carries them, nor sockets.
 
 from __future__ import annotations
 
-import hashlib
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 
@@ -70,7 +69,10 @@ def make_key(nonce: bytes) -> str:
 
 def accept_value(key: str) -> str:
     """Return the value of Sec-WebSocket-Accept that answers `key` (§4.2.2)."""
-    digest = hashlib.sha1(key.encode("iso-8859-1") + _GUID, usedforsecurity=False).digest()
+    # Imported late: OpenSSL's part of it takes 2 ms.
+    from hashlib import sha1
+
+    digest = sha1(key.encode("iso-8859-1") + _GUID, usedforsecurity=False).digest()
     return b2a_base64(digest, newline=False).decode("ascii")
 
 
