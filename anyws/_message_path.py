@@ -184,7 +184,7 @@ class MessagePath:
             ) and not self._discarding:
                 self._pause()
             self._arrival.wake_now()
-        elif not events:
+        else:
             self._check_unfinished()
 
     async def __anext__(self) -> str | bytes:

@@ -555,18 +555,21 @@ async def test_peer_has_to_wait_once_the_inbox_is_full(
             tasks.cancel_scope.cancel()
 
 
-async def test_unbounded_message_grows_only_while_somebody_waits_for_it() -> None:
-    async with MEMORY.scripted("server", capacity=1000, max_size=None, max_buffer=5000) as (
-        ws,
-        peer,
-    ):
+@pytest.mark.parametrize("pings", [False, True], ids=["alone", "among Pongs"])
+async def test_unbounded_message_grows_only_while_somebody_waits_for_it(pings: bool) -> None:
+    async with MEMORY.scripted(
+        "server", capacity=1000, max_size=None, max_fragments=None, max_buffer=5000
+    ) as (ws, peer):
         sent = 0
 
         async def send() -> None:
             nonlocal sent
-            data = peer.encode(Frame(BINARY, bytes(300_000)))
-            for at in range(0, len(data), 500):
-                await peer.stream.send(data[at : at + 500])
+            pong = [Frame(PONG)] if pings else []
+            first = Frame(BINARY, bytes(500), fin=False)
+            middle = Frame(CONTINUATION, bytes(500), fin=False)
+            frames = [first, *[middle] * 598, Frame(CONTINUATION, bytes(500))]
+            for frame in frames:
+                await peer.stream.send(peer.encode(*pong, frame))
                 sent += 500
 
         async with anyio.create_task_group() as tasks:
