@@ -138,11 +138,18 @@ cdef class GrowingBuffer:
     def __len__(self):
         return self._size
 
-    def append(self, bytes data not None, Py_ssize_t start, Py_ssize_t stop, bytes mask not None):
+    def append(
+        self,
+        bytes data not None,
+        Py_ssize_t start,
+        Py_ssize_t stop,
+        bytes mask not None,
+        Py_ssize_t at_most,
+    ):
         cdef Py_ssize_t n = stop - start
-        if start < 0 or n < 0 or stop > PyBytes_GET_SIZE(data):
+        if start < 0 or n < 0 or stop > PyBytes_GET_SIZE(data) or at_most < n:
             raise ValueError("slice out of range")
-        self._reserve(n, n)
+        self._reserve(n, at_most)
         if PyBytes_GET_SIZE(mask) == 0:
             memcpy(self._end(), PyBytes_AS_STRING(data) + start, n)
         else:
@@ -219,7 +226,7 @@ cdef class GrowingText:
     def __dealloc__(self):
         Py_XDECREF(self._text)
 
-    def append(self, str piece not None):
+    def append(self, str piece not None, Py_ssize_t at_most):
         cdef Py_ssize_t n = PyUnicode_GET_LENGTH(piece)
         cdef Py_UCS4 max_char = PyUnicode_MAX_CHAR_VALUE(piece)
         cdef PyObject *wider
@@ -228,17 +235,21 @@ cdef class GrowingText:
         if self._text == NULL or max_char > self._max_char:
             # Characters that need more room each: what there is moves to a string of these.
             self._max_char = max(max_char, self._max_char)
-            self._capacity = self._size + max(n, _ahead(self._size))
+            self._capacity = self._size + max(n, min(at_most, self._ahead()))
             wider = PyUnicode_New(self._capacity, self._max_char)
             if self._text != NULL:
                 PyUnicode_CopyCharacters(wider, 0, self._text, 0, self._size)
             Py_XDECREF(self._text)
             self._text = wider
         elif self._capacity - self._size < n:
-            self._capacity = self._size + max(n, _ahead(self._size))
+            self._capacity = self._size + max(n, min(at_most, self._ahead()))
             PyUnicode_Resize(&self._text, self._capacity)
         PyUnicode_CopyCharacters(self._text, self._size, <PyObject *> piece, 0, n)
         self._size += n
+
+    cdef Py_ssize_t _ahead(self) noexcept:
+        cdef Py_ssize_t width = 1 if self._max_char < 0x100 else 2 if self._max_char < 0x10000 else 4
+        return _ahead(self._size * width) // width
 
     def take(self):
         cdef PyObject *taken
@@ -256,10 +267,9 @@ cdef class GrowingText:
 
 
 cdef Py_ssize_t _ahead(Py_ssize_t size) noexcept:
-    # Twice as much as there is, and from 1 MiB on eight times: what is moved to a larger place is
-    # at most once all there is, and never more than 8 MiB in one go, since the C library moves
-    # larger blocks without copying them. Memory that is not written to is none.
-    return size if size < 1024 * 1024 else 7 * size
+    # As much again as there is, and from 4 MiB on 63 times as much: growing may copy all there is,
+    # which from there on would hold the loop for too long. Memory that is not written to is none.
+    return size if size < 4 * 1024 * 1024 else 63 * size
 
 
 cdef int _check_mask(bytes mask) except -1:

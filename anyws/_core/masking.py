@@ -87,8 +87,13 @@ class GrowingBuffer:
     def __len__(self) -> int:
         return self._size
 
-    def append(self, data: bytes, start: int, stop: int, mask: bytes) -> None:
-        """Add `data[start:stop]`, unmasked with `mask` unless that is empty."""
+    def append(self, data: bytes, start: int, stop: int, mask: bytes, at_most: int) -> None:
+        """Add `data[start:stop]`, unmasked with `mask` unless that is empty.
+
+        Args:
+            data, start, stop, mask: as said.
+            at_most: bytes that are still to come, these included.
+        """
         piece = data[start:stop]
         del self._data[self._size :]
         self._data += apply_mask(piece, mask) if mask else piece
@@ -152,8 +157,8 @@ class GrowingText:
     def __init__(self) -> None:
         self._pieces: list[str] = []
 
-    def append(self, piece: str) -> None:
-        """Add a piece."""
+    def append(self, piece: str, at_most: int) -> None:
+        """Add a piece; `at_most` characters are still to come, these included."""
         self._pieces.append(piece)
 
     def take(self) -> str:

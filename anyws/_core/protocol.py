@@ -430,7 +430,7 @@ class Protocol:
         else:
             if self._buffer is None:
                 self._buffer = GrowingBuffer()
-            self._buffer.append(data, start, end, self._mask)
+            self._buffer.append(data, start, end, self._mask, self._left)
             self._held += n
             self._take_payload(n)
             if last:
@@ -458,7 +458,7 @@ class Protocol:
         decoded = self._decoded
         if decoded is None:
             decoded = self._decoded = GrowingText()
-        decoded.append(piece)
+        decoded.append(piece, len(chunk) + self._left)
         self._held += len(chunk)
         if last:
             self._decoder = None

@@ -128,7 +128,7 @@ def test_buffer_takes_what_is_appended_and_what_is_put_into_its_room() -> None:
         for _ in range(200):
             piece = rng.randbytes(rng.choice((0, 1, 5, 1000, 70_000)))
             if not piece or rng.random() < 0.5:
-                buffer.append(b"<" + piece + b">", 1, 1 + len(piece), mask)
+                buffer.append(b"<" + piece + b">", 1, 1 + len(piece), mask, 2 * len(piece))
             else:
                 with buffer.room(len(piece), 10 * len(piece)) as room:
                     assert len(room) == len(piece)
@@ -147,7 +147,7 @@ def test_text_grows_by_pieces_of_any_width(kinds: str) -> None:
     text, expected = GrowingText(), ""
     for n, character in enumerate(character for character in kinds for _ in range(50)):
         piece = character * (n % 40) * 100
-        text.append(piece)
+        text.append(piece, n * len(piece))
         expected += piece
     assert text.take() == expected
     assert text.take() == ""

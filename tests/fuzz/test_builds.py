@@ -209,7 +209,7 @@ def test_both_builds_gather_alike(steps: list[tuple[str, int, int]], mask: bytes
 def gathered(buffer: GrowingBuffer, step: str, n: int, m: int, *, mask: bytes) -> object:
     """Take a step, and return what it gives."""
     if step == "append":
-        buffer.append(patterned(n + m), m, n + m, mask)
+        buffer.append(patterned(n + m), m, n + m, mask, 2 * n)
         return None
     if step == "take":
         return buffer.take()
@@ -232,8 +232,8 @@ def test_both_builds_gather_texts_alike(pieces: list[str | None]) -> None:
             # The text is one of its own: it takes no more memory than its characters need.
             assert sys.getsizeof(text) <= sys.getsizeof(text.encode().decode())
         else:
-            one.append(piece)
-            other.append(piece)
+            one.append(piece, 3 * len(piece))
+            other.append(piece, 3 * len(piece))
 
 
 # The comparison itself
