@@ -202,7 +202,7 @@ cdef class GrowingBuffer:
         cdef PyObject *taken
         if self._bytes == NULL:
             return b""
-        _PyBytes_Resize(&self._bytes, self._size)
+        self._resize(self._size)
         taken = self._bytes
         self._bytes = NULL
         self._size = self._capacity = 0
@@ -212,6 +212,14 @@ cdef class GrowingBuffer:
 
     cdef unsigned char *_end(self) noexcept:
         return <unsigned char *> PyBytes_AS_STRING(<object> self._bytes) + self._size
+
+    cdef int _resize(self, Py_ssize_t size) except -1:
+        try:
+            _PyBytes_Resize(&self._bytes, size)
+        except MemoryError:
+            self._size = self._capacity = 0  # it is gone
+            raise
+        return 0
 
     cdef int _reserve(self, Py_ssize_t at_least, Py_ssize_t at_most) except -1:
         cdef Py_ssize_t wanted
@@ -223,11 +231,7 @@ cdef class GrowingBuffer:
             self._bytes = <PyObject *> result
             Py_XINCREF(self._bytes)
         else:
-            try:
-                _PyBytes_Resize(&self._bytes, wanted)
-            except MemoryError:
-                self._size = self._capacity = 0  # it is gone
-                raise
+            self._resize(wanted)
         self._capacity = wanted
         anyws_expect_much(PyBytes_AS_STRING(<object> self._bytes), wanted)
         return 0
@@ -250,26 +254,30 @@ cdef class GrowingText:
     def append(self, str piece not None, Py_ssize_t at_most):
         cdef Py_ssize_t n = PyUnicode_GET_LENGTH(piece)
         cdef Py_UCS4 max_char = PyUnicode_MAX_CHAR_VALUE(piece)
+        cdef Py_ssize_t wanted
         cdef PyObject *wider
         if n == 0:
             return
         if self._text == NULL or max_char > self._max_char:
             # Characters that need more room each: what there is moves to a string of these.
-            self._max_char = max(max_char, self._max_char)
-            self._capacity = self._size + max(n, min(at_most, self._ahead()))
-            wider = PyUnicode_New(self._capacity, self._max_char)
+            max_char = max(max_char, self._max_char)
+            wanted = self._size + max(n, min(at_most, self._ahead(max_char)))
+            wider = PyUnicode_New(wanted, max_char)
             if self._text != NULL:
                 PyUnicode_CopyCharacters(wider, 0, self._text, 0, self._size)
             Py_XDECREF(self._text)
             self._text = wider
+            self._max_char = max_char
+            self._capacity = wanted
         elif self._capacity - self._size < n:
-            self._capacity = self._size + max(n, min(at_most, self._ahead()))
-            PyUnicode_Resize(&self._text, self._capacity)
+            wanted = self._size + max(n, min(at_most, self._ahead(self._max_char)))
+            PyUnicode_Resize(&self._text, wanted)
+            self._capacity = wanted
         PyUnicode_CopyCharacters(self._text, self._size, <PyObject *> piece, 0, n)
         self._size += n
 
-    cdef Py_ssize_t _ahead(self) noexcept:
-        cdef Py_ssize_t width = 1 if self._max_char < 0x100 else 2 if self._max_char < 0x10000 else 4
+    cdef Py_ssize_t _ahead(self, Py_UCS4 max_char) noexcept:
+        cdef Py_ssize_t width = 1 if max_char < 0x100 else 2 if max_char < 0x10000 else 4
         return _ahead(self._size * width) // width
 
     def take(self):
