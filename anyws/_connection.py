@@ -296,18 +296,6 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         """
         return ReceiveStream(self, max_size)
 
-    async def _wait_for_message(self) -> None:
-        """Wait until there is something in the inbox, or let other tasks run."""
-        try:
-            if self._inbox:
-                await self._take_turns()
-            while not self._inbox:
-                await self._arrival.wait()
-                if not self._inbox:
-                    self._prepare_to_wait()
-        finally:
-            self._receiving = False
-
     async def _wait_for_arrival(self) -> None:
         while not self._inbox:
             self._prepare_to_wait()

@@ -191,19 +191,23 @@ class MessagePath:
         try:
             message = self._message_now()
             if message is None:
-                try:
-                    if self._inbox:
-                        await self._take_turns()
-                    while not self._inbox:
-                        await self._arrival.wait()
-                        if not self._inbox:
-                            self._prepare_to_wait()
-                finally:
-                    self._receiving = False
+                await self._wait_for_message()
                 message = self._take_message()
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
         return message
+
+    async def _wait_for_message(self) -> None:
+        """Wait until there is something in the inbox, or let other tasks run."""
+        try:
+            if self._inbox:
+                await self._take_turns()
+            while not self._inbox:
+                await self._arrival.wait()
+                if not self._inbox:
+                    self._prepare_to_wait()
+        finally:
+            self._receiving = False
 
     def _message_now(self) -> str | bytes | None:
         """Return the next message, or None if it takes waiting: in `_receiving`, to be undone."""
