@@ -6,6 +6,8 @@ smallest: 1.0 is flat. All figures are CPU time of the server process, the least
 `bytes` is nanoseconds per byte of one message, echoed on one connection, one at a time. The steps
 are sizes. A quadratic path, or one that copies more the larger the message, makes it rise; what a
 message costs at any size, which is divided by fewer bytes in the first steps, makes it fall.
+`bare-whole` has the same messages, and does nothing with them but fill one buffer and send it:
+where its cost rises or falls, the machine does that.
 
 For connections, the steps are how many are open. There are three tables, because "a message" is
 not the same work in each step:
@@ -22,8 +24,8 @@ not the same work in each step:
 
 With 1 and 10 connections, waking dominates `each`; keeping 100 messages in flight on a single
 connection would hide it, but measure batching instead. To judge whether many connections cost more
-than few, read `paced` and `shake`, and `each` from 100 on, beside a bare server (`bare-trio` and
-the like among the peers), which shows how much of it is the kernel's and the loop's.
+than few, read `paced` and `shake`, and `each` from 100 on, beside the bare servers, which show how
+much of it is the kernel's and the loop's.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from tests.bench.load import Load, LoadError, Sample, Target, shake
 from tests.bench.measure import show
 from tests.bench.prepare import check_system, raise_file_limit, take_own_core
 from tests.bench.process import MeasuredProcess, ProcessFailed, server_process
-from tests.bench.servers import SERVERS, speaks_websocket
+from tests.bench.servers import FLOORS, SERVERS, speaks_websocket
 from tests.bench.wire import exchange_of
 
 KIB: Final = 1024
@@ -51,7 +53,7 @@ PACE: Final = 1000.0
 # Of files that the processes need besides connections.
 OTHER_FILES: Final = 100
 WARM_UP: Final = 0.1
-OURS: Final = "anyws-trio,anyws-asyncio,anyws-uvloop"
+PEERS: Final = "anyws-trio,anyws-asyncio,anyws-uvloop,bare-whole,bare-trio,bare-asyncio,bare-uvloop"
 TABLES: Final = {
     "bytes": "ns per byte of a message, by its size",
     "each": "us per message, one in flight on each of so many connections",
@@ -70,15 +72,15 @@ def main(words: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--peers", default=OURS, help="servers, %(default)s by default")
+    parser.add_argument("--peers", default=PEERS, help="servers, %(default)s by default")
     parser.add_argument("--rounds", type=int, default=3, help="the best one counts (default: 3)")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each figure (default: 1)")
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="message, in bytes")
     parser.add_argument("--most", type=int, default=CONNECTIONS[-1], help="connections")
     arguments = parser.parse_args(words)
     peers = arguments.peers.split(",")
-    if not set(peers) <= set(SERVERS):
-        parser.error(f"peers are {', '.join(SERVERS)}")
+    if not set(peers) <= {*SERVERS, *FLOORS}:
+        parser.error(f"peers are {', '.join((*SERVERS, *FLOORS))}")
     if reason := check_system():
         print(reason, file=sys.stderr)
         return 2
@@ -117,10 +119,11 @@ class Growth:
                 if peer not in failed:
                     show(f"round {n + 1} of {rounds}, {peer}")
                     try:
-                        # A bare server echoes before it has all, which the load does not expect.
-                        if speaks_websocket(peer):
+                        # Other bare servers echo before they have all: not what the load expects.
+                        if speaks_websocket(peer) or peer in FLOORS:
                             self._climb_sizes(peer, sizes)
-                        self._climb_connections(peer, connections)
+                        if peer not in FLOORS:
+                            self._climb_connections(peer, connections)
                     except (ProcessFailed, LoadError, OSError) as error:
                         failed[peer] = f"{peer}: {type(error).__name__}: {error}"
         show("")
@@ -130,7 +133,9 @@ class Growth:
         for size in sizes:
             # A process for each size: what one allocates and frees helps or harms the next.
             with server_process(peer, core=self._core, max_size=size) as server:
-                load = Load(Target(server.port, websocket=True), exchange_of(size))
+                websocket = speaks_websocket(peer)
+                target = Target(server.port, websocket)
+                load = Load(target, exchange_of(size, websocket=websocket))
                 try:
                     load.open(1)
                     load.run(WARM_UP, depth=1)
@@ -180,13 +185,14 @@ def render(figures: Figures) -> Iterator[str]:
         yield f"{table}: {TABLES[table]}"
         yield f"  {'':<26}" + "".join(f"{name(step):>10}" for step in steps) + f"{'max/min':>10}"
         for peer, costs in by_peer.items():
+            if not costs:
+                continue
             cells = (f"{costs[step]:.2f}" if step in costs else "?" for step in steps)
             yield f"  {peer:<26}" + "".join(f"{cell:>10}" for cell in cells) + _spread(costs)
 
 
 def _spread(costs: dict[int, float]) -> str:
-    ratio = f"{max(costs.values()) / min(costs.values()):.2f}" if costs else "?"
-    return f"{ratio:>10}"
+    return f"{max(costs.values()) / min(costs.values()):>10.2f}"
 
 
 def _size(size: int) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 from tests.bench.prepare import raise_file_limit
+from tests.bench.wire import exchange_of
 
 HOST: Final = "127.0.0.1"
 MAX_SIZE: Final = 16 * 1024 * 1024
@@ -51,6 +52,13 @@ def run_on_uvloop(main: Callable[[Given], Coroutine[None, None, None]], given: G
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(given))
+
+
+def run_on_trio(main: Callable[[Given], Coroutine[None, None, None]], given: Given) -> None:
+    """Run `main` on trio."""
+    import trio
+
+    trio.run(main, given)
 
 
 def serve_anyws(backend: str, options: Options, *, use_uvloop: bool = False) -> None:
@@ -276,6 +284,37 @@ async def serve_bare_protocol(options: Options) -> None:
     await server.serve_forever()
 
 
+async def serve_bare_whole(options: Options) -> None:
+    """Receive what the load sends for a message of the largest size into one buffer, and return it.
+
+    What the kernel takes for a message of that size if a new buffer is filled with it, and no byte
+    of it is looked at or copied once more: the floor for large messages.
+    """
+    import trio
+
+    listener = trio.socket.socket()
+    await listener.bind((HOST, 0))
+    listener.listen()
+    announce(listener.getsockname()[1])
+    size = len(exchange_of(options.max_size, websocket=False).sent)
+    while True:
+        connection, _ = await listener.accept()
+        stream = trio.SocketStream(connection)
+        await stream.send_all(await stream.receive_some())  # the opening handshake, in its place
+        while True:
+            message = memoryview(bytearray(size))
+            received = 0
+            while received < size:
+                n = await connection.recv_into(message[received:])
+                if not n:
+                    break
+                received += n
+            if received < size:
+                break
+            await stream.send_all(message)
+        await stream.aclose()
+
+
 SERVERS: Final[dict[str, Callable[[Options], None]]] = {
     "anyws-trio": functools.partial(serve_anyws, "trio"),
     "anyws-asyncio": functools.partial(serve_anyws, "asyncio"),
@@ -294,6 +333,11 @@ SERVERS: Final[dict[str, Callable[[Options], None]]] = {
     "bare-uvloop": functools.partial(run_on_uvloop, serve_bare_protocol),
 }
 
+# These only serve one connection at a time, with messages of one size.
+FLOORS: Final[dict[str, Callable[[Options], None]]] = {
+    "bare-whole": functools.partial(run_on_trio, serve_bare_whole),
+}
+
 
 def speaks_websocket(name: str) -> bool:
     """Say whether the server of that name speaks WebSocket, or echoes any bytes."""
@@ -303,7 +347,7 @@ def speaks_websocket(name: str) -> bool:
 def main() -> None:
     """Run the server that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.servers")
-    parser.add_argument("name", choices=tuple(SERVERS))
+    parser.add_argument("name", choices=(*SERVERS, *FLOORS))
     parser.add_argument("--core", type=int, help="the only core to run on")
     parser.add_argument("--max-size", type=int, default=MAX_SIZE, help="of a message, in bytes")
     parser.add_argument("--certificate", type=Path, help="with its key, in PEM: serve over TLS")
@@ -315,7 +359,7 @@ def main() -> None:
     if arguments.certificate is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(arguments.certificate)
-    SERVERS[arguments.name](Options(arguments.max_size, tls))
+    (SERVERS | FLOORS)[arguments.name](Options(arguments.max_size, tls))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ def test_growth_is_the_largest_divided_by_the_smallest() -> None:
 
 
 def test_a_step_that_was_not_reached_is_shown_as_such() -> None:
-    *_, first, second = render({"each": {"anyws-trio": {1: 2.0}, "anyws-uvloop": {}}})
-    assert first.split() == ["anyws-trio", "2.00", "1.00"]
-    assert second.split() == ["anyws-uvloop", "?", "?"]
+    figures = {"anyws-trio": {1: 2.0, 10: 3.0}, "bare-trio": {1: 2.0}, "bare-whole": {}}
+    *_, first, second = render({"each": figures})
+    assert first.split() == ["anyws-trio", "2.00", "3.00", "1.50"]
+    assert second.split() == ["bare-trio", "2.00", "?", "1.00"]
