@@ -8,7 +8,10 @@ from ._accept import ServerConnection, wrap_server
 from ._client import ClientConnection, Connecting, connect, wrap_client
 from ._close_scope import CloseScope
 from ._connection import Connection, State
+from ._core.deflate import Deflate
+from ._core.extensions import Extension, ExtensionCodec
 from ._core.frames import CloseCode, Opcode
+from ._core.grammar import ExtensionParameters, NamedExtension
 from ._core.headers import Headers, HeadersLike, Request, Response
 from ._core.uri import URI, parse_uri
 from ._errors import (
@@ -52,6 +55,10 @@ __all__ = [
     "ConnectionOptions",
     "ConnectionStats",
     "Data",
+    "Deflate",
+    "Extension",
+    "ExtensionCodec",
+    "ExtensionParameters",
     "HandshakeError",
     "HandshakeRejected",
     "Headers",
@@ -60,6 +67,7 @@ __all__ = [
     "InvalidURI",
     "LocalProtocolError",
     "MessageTypeError",
+    "NamedExtension",
     "NegotiationError",
     "Opcode",
     "ProtocolError",

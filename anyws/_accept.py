@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from anyio.abc import ByteStream
 
 from ._connection import Connection
+from ._core.deflate import Deflate, with_compression
+from ._core.extensions import Extension, new_codecs, select_extensions
+from ._core.grammar import NamedExtension
 from ._core.handshake import (
     BadRequest,
     accept_request,
@@ -68,6 +71,7 @@ class Accepting:
     """What the server's part of an opening handshake needs to know."""
 
     subprotocols: tuple[str, ...]
+    extensions: tuple[Extension, ...]
     server_header: str | None
     open_timeout: float | None
     ssl: stdlib_ssl.SSLContext | None
@@ -82,6 +86,8 @@ def wrap_server(
     stream: ByteStream,
     *,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | Deflate | None = None,
     server_header: str | None = DEFAULT_USER_AGENT,
     open_timeout: float | None = OPEN_TIMEOUT,
     **options: Unpack[ConnectionKeywords],
@@ -93,7 +99,7 @@ def wrap_server(
 
     Args:
         stream: connected, with TLS done if there is to be any.
-        subprotocols, server_header, open_timeout, options: as for `serve`.
+        subprotocols, extensions, compression, server_header, open_timeout, options: as for `serve`.
 
     Raises:
         InvalidHandshake: the request was refused; the peer has been told why.
@@ -105,6 +111,7 @@ def wrap_server(
     check_seconds("open_timeout", open_timeout, optional=True)
     accepting = Accepting(
         check_subprotocols(subprotocols),
+        with_compression(extensions, compression),
         server_header,
         open_timeout,
         None,
@@ -230,23 +237,35 @@ class Opening:
     def drained(self) -> None:
         """Take note that there is room to write again."""
 
-    def _accept(self, request: Request, key: str, offered: Sequence[str]) -> None:
+    def _accept(
+        self,
+        request: Request,
+        key: str,
+        offered: Sequence[str],
+        offered_extensions: Sequence[NamedExtension],
+    ) -> None:
         accepting = self._accepting
         options = accepting.connection
         subprotocol = select_subprotocol(accepting.subprotocols, offered)
-        response = accept_request(key, subprotocol, accepting.server_header)
+        selected = select_extensions(accepting.extensions, offered_extensions)
+        extensions = [named for _, named in selected]
+        response = accept_request(key, subprotocol, extensions, accepting.server_header)
         transport = self._transport
         transport.write(self._http.send_response(response))
         transport.flush_soon()
         connection = ServerConnection(
             transport,
             Protocol(
-                is_client=False, max_size=options.max_size, max_fragments=options.max_fragments
+                is_client=False,
+                max_size=options.max_size,
+                max_fragments=options.max_fragments,
+                extensions=new_codecs(selected, is_client=False),
             ),
             options,
             request=request,
             response=response,
             subprotocol=subprotocol,
+            extensions=extensions,
         )
         transport.receiver = connection
         trailing = self._http.trailing_data()

@@ -10,12 +10,14 @@ import functools
 import os
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from socket import socket as Socket
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from ._connection import Connection
+from ._core.deflate import Deflate, with_compression
+from ._core.extensions import Extension, new_codecs
 from ._core.handshake import build_request, check_response, check_subprotocols, make_key
 from ._core.headers import HeadersLike, Response
 from ._core.http1 import ClientHandshake
@@ -58,6 +60,8 @@ def connect(
     origin: str | None = None,
     user_agent: str | None = DEFAULT_USER_AGENT,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | Deflate | None = None,
     ssl: stdlib_ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     path: str | bytes | os.PathLike[str] | None = None,
@@ -83,6 +87,9 @@ def connect(
         origin: the value of Origin, where a server wants one.
         user_agent: the value of User-Agent; None sends none.
         subprotocols: what to offer, in order of preference.
+        extensions: what to offer, in order of preference; compression comes behind them.
+        compression: "deflate", or a `Deflate` with settings of its own, offers to compress
+            messages (RFC 7692). It takes CPU time, and memory for each connection.
         ssl: for `wss`; None is the default context, which verifies.
         server_hostname: the name in the server's certificate, if it is not the URI's host.
         path: of a Unix socket to connect to; the URI still names Host and path.
@@ -134,6 +141,7 @@ def connect(
         origin=origin,
         user_agent=user_agent,
         subprotocols=check_subprotocols(subprotocols),
+        extensions=with_compression(extensions, compression),
         ssl=(ssl or _default_context) if target.secure else None,
         server_hostname=server_hostname or target.host,
         open_timeout=open_timeout,
@@ -150,6 +158,8 @@ def wrap_client(
     origin: str | None = None,
     user_agent: str | None = DEFAULT_USER_AGENT,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | Deflate | None = None,
     open_timeout: float | None = OPEN_TIMEOUT,
     **options: Unpack[ConnectionKeywords],
 ) -> Connecting:
@@ -166,6 +176,8 @@ def wrap_client(
         origin=origin,
         user_agent=user_agent,
         subprotocols=subprotocols,
+        extensions=extensions,
+        compression=compression,
         open_timeout=open_timeout,
         **options,
     )
@@ -189,6 +201,7 @@ class Connecting(Block[ClientConnection]):
         origin: str | None,
         user_agent: str | None,
         subprotocols: tuple[str, ...],
+        extensions: tuple[Extension, ...],
         ssl: stdlib_ssl.SSLContext | Callable[[], stdlib_ssl.SSLContext] | None,
         server_hostname: str,
         open_timeout: float | None,
@@ -199,6 +212,7 @@ class Connecting(Block[ClientConnection]):
         self._over_stream = over_stream
         self._task_group = task_group
         self._subprotocols = subprotocols
+        self._extensions = extensions
         self._ssl = ssl
         self._server_hostname = server_hostname
         self._open_timeout = open_timeout
@@ -211,6 +225,7 @@ class Connecting(Block[ClientConnection]):
             origin=origin,
             user_agent=user_agent,
             subprotocols=subprotocols,
+            extensions=extensions,
         )
         self._step = ""
 
@@ -287,11 +302,14 @@ class Connecting(Block[ClientConnection]):
         http = ClientHandshake()
         transport.write(http.send_request(self._request))
         response = await _receive_response(puller, http)
-        subprotocol = check_response(response, self._key, self._subprotocols)
+        subprotocol, agreed = check_response(
+            response, self._key, self._subprotocols, self._extensions
+        )
         protocol = WebSocketProtocol(
             is_client=True,
             max_size=self._options.max_size,
             max_fragments=self._options.max_fragments,
+            extensions=new_codecs(agreed, is_client=True),
         )
         connection = ClientConnection(
             transport,
@@ -300,6 +318,7 @@ class Connecting(Block[ClientConnection]):
             request=self._request,
             response=response,
             subprotocol=subprotocol,
+            extensions=[named for _, named in agreed],
         )
         puller.hand_over(connection, http.trailing_data())
         return connection

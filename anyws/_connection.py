@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from logging import INFO
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,7 @@ from anyio.abc import ObjectStream, SocketAttribute
 from ._close_scope import CloseScope, Incoming
 from ._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig
 from ._core.frames import CloseCode, check_close
+from ._core.grammar import NamedExtension
 from ._core.headers import Request, Response
 from ._core.protocol import Flow, Protocol
 from ._errors import (
@@ -33,6 +34,7 @@ from ._errors import (
     ConnectionClosedError,
     ConnectionClosedOK,
     Initiator,
+    LocalProtocolError,
     MessageTypeError,
     RemoteProtocolError,
 )
@@ -40,7 +42,16 @@ from ._io.transport import Timer, Transport, Waiter
 from ._keepalive import Keepalive
 from ._message_path import CALLS_A_TURN, MessagePath, State, Verdict
 from ._options import ConnectionOptions
-from ._payload import WHOLE, BytesLike, Data, is_large, payload_slices, to_payload
+from ._payload import (
+    LARGE,
+    LARGE_TO_ENCODE,
+    WHOLE,
+    BytesLike,
+    Data,
+    payload_slices,
+    size_of,
+    to_payload,
+)
 from ._stats import ConnectionStats
 from ._streams import FragmentedMessage, ReceiveStream, SendStream
 
@@ -77,6 +88,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         request: the request of the opening handshake.
         response: its response.
         subprotocol: the one that was agreed on, or None (§1.9).
+        extensions: those that were agreed on, with their parameters, in order (§9.1).
     """
 
     # The bases have no slots, so there is a `__dict__`; it takes no memory unless it is used.
@@ -102,6 +114,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         "_send_timer",
         "_sent_close",
         "_skipping",
+        "extensions",
         "request",
         "response",
         "subprotocol",
@@ -118,11 +131,13 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         request: Request,
         response: Response,
         subprotocol: str | None = None,
+        extensions: Sequence[NamedExtension] = (),
     ) -> None:
         super().__init__(transport, protocol, options)
         self.request: Request = request
         self.response: Response = response
         self.subprotocol: str | None = subprotocol
+        self.extensions: tuple[NamedExtension, ...] = tuple(extensions)
         self._options = options
         self._logger = options.logger
         self._id: UUID | None = None
@@ -176,11 +191,6 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
     @property
     def _is_open(self) -> bool:
         return self._state is _OPEN
-
-    @property
-    def extensions(self) -> tuple[str, ...]:
-        """The extensions in use (§9.1): none so far."""
-        return ()
 
     @property
     def latency(self) -> float:
@@ -338,14 +348,40 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if not self._paused:
             self._paused = True
             self._paused_at = self._reactor.clock()
-            self._transport.pause_reading()
+            if not self._working:
+                self._transport.pause_reading()
 
     def _resume(self) -> None:
         if self._paused:
             self._end_pause()
-            self._transport.resume_reading()
-            if self._keepalive is not None:
-                self._keepalive.excuse()
+            if self._working:
+                self._reactor.call_soon(self._work)
+            else:
+                self._read_on()
+
+    def _read_on(self) -> None:
+        self._transport.resume_reading()
+        if self._keepalive is not None:
+            self._keepalive.excuse()
+
+    def _plan_work(self) -> None:
+        """Read nothing while there is work left on what came, and let others have their turn."""
+        if not self._protocol.has_work:
+            self._working = False
+            if not self._paused:
+                self._read_on()
+            return
+        if not self._working:
+            self._working = True
+            if not self._paused:
+                self._transport.pause_reading()
+        if not self._paused:
+            self._reactor.call_soon(self._work)
+
+    def _work(self) -> None:
+        """Take the next step, unless the application has to catch up first."""
+        if self._working and not self._paused and self._state is not _CLOSED:
+            self.feed(b"")
 
     def _end_pause(self) -> None:
         self._paused = False
@@ -443,6 +479,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         data: Data | Iterable[Data] | AsyncIterable[Data],
         *,
         text: bool | None = None,
+        compress: bool | None = None,
     ) -> None:
         """Send one message (RFC 6455 §6.1).
 
@@ -456,6 +493,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 Bytes that can change must not before this returns.
             text: True sends bytes as text (they must be UTF-8, and are checked), False sends a
                 `str` as binary, in UTF-8. Of an iterable it says what all items have to be.
+            compress: True compresses this message whatever its size, False does not; None leaves
+                it to the `threshold` of `Deflate`. Without compression it means nothing.
 
         Raises:
             ConnectionClosed: the connection is not open; the message was not sent.
@@ -467,15 +506,18 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         has begun cannot be taken back: the connection is failed with 1011.
         Concurrency: any number of tasks; messages do not mix.
         """
-        if not self._send_now(data, text):
+        if not self._send_now(data, text, compress):
             if isinstance(data, WHOLE):
-                await self._send_later(data, text)
+                await self._send_later(data, text, compress)
             else:
-                await self._send_iterable(data, text)
+                await self._send_iterable(data, text, compress)
 
-    async def _send_later(self, data: Data, text: bool | None) -> None:
+    async def _send_later(self, data: Data, text: bool | None, compress: bool | None) -> None:
         """Send a whole message that has to wait, or is too large to be made ready in one go."""
-        if is_large(data) and (self._is_client or text or type(data) is not bytes):
+        if self._protocol.has_extensions and size_of(data) >= LARGE_TO_ENCODE:
+            await self._send_encoded(data, text, compress)
+            return
+        if size_of(data) >= LARGE and (self._is_client or text or type(data) is not bytes):
             await self._send_in_slices(data, text)
             return
         payload, is_text = to_payload(data, text)
@@ -483,7 +525,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if self._calls >= CALLS_A_TURN:
             await self._take_turns()
         await self._wait_for_turn()
-        self._transport.write_all(self._protocol.send_message(payload, is_text))
+        self._transport.write_all(self._frame(payload, is_text, compress))
 
     async def _send_in_slices(self, data: Data, text: bool | None) -> None:
         """Send one large message, unfragmented, and let other tasks run while it is made ready."""
@@ -496,15 +538,47 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         await self._wait_for_turn()
         self._transport.write_all(self._protocol.send_slices(slices, masking, is_text))
 
+    async def _send_encoded(self, data: Data, text: bool | None, compress: bool | None) -> None:
+        """Do the same if extensions may encode the message, for which it has to be its turn."""
+        protocol = self._protocol
+        is_text = isinstance(data, str) if text is None else text
+        await self._wait_for_turn()
+        self._hold_turn()
+        try:
+            bits = protocol.begin_message(is_text, size_of(data), compress)
+            masking = protocol.new_masking()
+            slices = []
+            for piece in payload_slices(data, text, LARGE_TO_ENCODE):
+                slices.append(masking.apply(protocol.encode(piece, flush=False, final=False)))
+                await self._reactor.checkpoint()
+                if self._state is not _OPEN:
+                    raise await self._no_longer_open()
+            slices.append(masking.apply(protocol.encode(b"", final=True)))
+            frame = protocol.send_slices(slices, masking, is_text, bits)
+        except BaseException:
+            protocol.cancel_message()
+            raise
+        finally:
+            self._release_turn()
+        self._transport.write_all(frame)
+
+    def _framing_failed(self, exc: Exception) -> None:
+        """Give up if an extension could not encode a message: the peer could not follow it."""
+        if not isinstance(exc, LocalProtocolError):
+            self._fail(CloseCode.INTERNAL_ERROR, "an extension failed", exc)
+
     async def _send_iterable(
-        self, data: Iterable[Data] | AsyncIterable[Data], text: bool | None
+        self,
+        data: Iterable[Data] | AsyncIterable[Data],
+        text: bool | None,
+        compress: bool | None,
     ) -> None:
         if isinstance(data, Mapping) or not isinstance(data, Iterable | AsyncIterable):
             raise TypeError(
                 f"cannot send {type(data).__name__}; "
                 "expected str, bytes-like, or an iterable of these"
             )
-        async with FragmentedMessage(self, text) as fragments:
+        async with FragmentedMessage(self, text, compress) as fragments:
             if isinstance(data, AsyncIterable):
                 async for chunk in data:
                     await fragments.write(chunk)
@@ -512,7 +586,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 for chunk in data:
                     await fragments.write(chunk)
 
-    def send_stream(self, *, text: bool = False) -> SendStream:
+    def send_stream(self, *, text: bool = False, compress: bool | None = None) -> SendStream:
         """Send one message piece by piece, each piece a frame at once (RFC 6455 §5.4).
 
         Use it as `async with ws.send_stream() as writer: await writer.write(chunk)`. The message
@@ -522,8 +596,9 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
         Args:
             text: send a text message, of `str` pieces; else a binary one, of bytes-like pieces.
+            compress: False does not compress it; None and True do, where compression is in use.
         """
-        return SendStream(self, text)
+        return SendStream(self, text, compress)
 
     async def _wait_for_turn(self) -> None:
         """Wait until no fragmented message is under way, there is room, and all before us sent."""
@@ -858,9 +933,15 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._inbox.append(b"")
             self._drop_inbox()
             return
+        self._read_as_stream()
+        self._drop_message()
+
+    def _read_as_stream(self) -> None:
+        """Take the current message, or else the next one, as it comes."""
         for event in self._protocol.read_as_stream():
             self._handle(event)
-        self._drop_message()
+        if self._protocol.has_work:
+            self._plan_work()
 
     def _begin_close(self, code: int, reason: str) -> None:
         """Send a Close frame, and read on only to see the peer's."""

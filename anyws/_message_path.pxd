@@ -20,8 +20,8 @@ cdef class MessagePath:
     cdef public Protocol _protocol
     cdef public MessageQueue _inbox
     cdef public object _reactor, _state, _incoming, _arrival, _turns, _fragmenting, _verdict
-    cdef public Py_ssize_t _calls, _unread_bytes, _max_buffer, _write_limit
-    cdef public bint _paused, _receiving, _discarding
+    cdef public Py_ssize_t _calls, _unread_bytes, _max_buffer, _write_limit, _large
+    cdef public bint _paused, _receiving, _discarding, _working
     cdef public double _heard_at
 
     cpdef feed(self, bytes data)
@@ -31,4 +31,5 @@ cdef class MessagePath:
     cpdef _message_now(self)
     cpdef _prepare_to_wait(self)
     cpdef _take_message(self)
-    cpdef bint _send_now(self, data, text) except -1
+    cpdef bint _send_now(self, data, text, compress) except -1
+    cpdef tuple _frame(self, bytes payload, bint text, compress)

@@ -12,7 +12,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from ._errors import ConcurrencyError, ConnectionClosedOK
-from ._payload import WHOLE, is_large, to_payload
+from ._payload import LARGE, LARGE_TO_ENCODE, WHOLE, size_of, to_payload
 
 if TYPE_CHECKING:
     from collections import deque
@@ -112,6 +112,7 @@ class MessagePath:
         "_heard_at",
         "_inbox",
         "_incoming",
+        "_large",
         "_max_buffer",
         "_paused",
         "_protocol",
@@ -122,6 +123,7 @@ class MessagePath:
         "_turns",
         "_unread_bytes",
         "_verdict",
+        "_working",
         "_write_limit",
     )
 
@@ -139,6 +141,7 @@ class MessagePath:
         self._unread_bytes = 0  # received while the inbox was not empty
         self._max_buffer = options.max_buffer
         self._paused = False
+        self._working = False  # what came is decoded in steps; nothing is read meanwhile
         self._receiving = False
         self._incoming: Incoming = "keep"
         self._discarding = False  # only control frames count any more
@@ -148,6 +151,8 @@ class MessagePath:
 
         # Writing
         self._write_limit = options.write_limit
+        # From so many bytes on a message is made ready in slices.
+        self._large = LARGE_TO_ENCODE if protocol.has_extensions else LARGE
         self._turns: deque[Waiter] | None = None  # messages that wait for theirs
         self._fragmenting: object | None = None  # the task that sends a fragmented message
 
@@ -168,6 +173,9 @@ class MessagePath:
     def _take_events(self, events: list[Event], n: int) -> None:
         self._heard_at = self._reactor.read_at
         self._transport.direct = self if self._protocol.wants_room() else None
+        if self._protocol.decoded:
+            n += self._protocol.decoded
+            self._protocol.decoded = 0
         inbox = self._inbox
         for event in events:
             if type(event) is bytes or type(event) is str:
@@ -177,15 +185,21 @@ class MessagePath:
         if inbox:
             if self._incoming != "keep":
                 self._drop_inbox()
+                if self._protocol.has_work or self._working:
+                    self._plan_work()
                 return
             self._unread_bytes += n
             if (
                 self._unread_bytes >= self._max_buffer or len(inbox) >= _MAX_UNREAD_MESSAGES
             ) and not self._discarding:
                 self._pause()
+            if self._protocol.has_work or self._working:
+                self._plan_work()
             self._arrival.wake_now()
         else:
             self._check_unfinished()
+            if self._protocol.has_work or self._working:
+                self._plan_work()
 
     async def __anext__(self) -> str | bytes:
         try:
@@ -265,6 +279,9 @@ class MessagePath:
     def _check_unfinished(self) -> None:
         raise NotImplementedError
 
+    def _plan_work(self) -> None:
+        raise NotImplementedError
+
     def _look_up(self) -> None:
         raise NotImplementedError
 
@@ -275,7 +292,7 @@ class MessagePath:
 
     # Out
 
-    def _send_now(self, data: object, text: bool | None) -> bool:
+    def _send_now(self, data: object, text: bool | None, compress: bool | None) -> bool:
         """Send a whole message if nothing keeps it waiting; say whether it was sent."""
         if (
             not isinstance(data, WHOLE)
@@ -284,7 +301,7 @@ class MessagePath:
             or self._turns is not None
             or self._fragmenting is not None
             or not self._transport.has_room(self._write_limit)
-            or is_large(data)
+            or size_of(data) >= self._large
         ):
             return False
         if type(data) is bytes and not text:
@@ -292,5 +309,15 @@ class MessagePath:
         else:
             payload, is_text = to_payload(data, text)
         self._calls += 1
-        self._transport.write_all(self._protocol.send_message(payload, is_text))
+        self._transport.write_all(self._frame(payload, is_text, compress))
         return True
+
+    def _frame(self, payload: bytes, text: bool, compress: bool | None) -> tuple[bytes, ...]:
+        try:
+            return self._protocol.send_message(payload, text, compress)
+        except Exception as exc:
+            self._framing_failed(exc)
+            raise
+
+    def _framing_failed(self, exc: Exception) -> None:
+        raise NotImplementedError

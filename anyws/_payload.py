@@ -10,10 +10,22 @@ from collections.abc import Iterator
 
 from ._errors import LocalProtocolError
 
-__all__ = ["WHOLE", "BytesLike", "Data", "is_large", "payload_slices", "to_payload"]
+__all__ = [
+    "LARGE",
+    "LARGE_TO_ENCODE",
+    "WHOLE",
+    "BytesLike",
+    "Data",
+    "payload_slices",
+    "size_of",
+    "to_payload",
+]
 
-# 1 MiB: from here on a message is made ready to be sent in slices, so as not to hold the loop.
-_LARGE = 1024 * 1024
+#: 1 MiB: from here on a message is made ready to be sent in slices, so as not to hold the loop.
+LARGE = 1024 * 1024
+
+#: 64 KiB: the same for a message that an extension is to encode: compressed in 1 to 3 ms.
+LARGE_TO_ENCODE = 64 * 1024
 
 # 256 Ki characters or bytes: encoded, copied or masked in less than half a millisecond.
 _SLICE = 256 * 1024
@@ -46,20 +58,24 @@ def to_payload(data: Data, text: bool | None) -> tuple[bytes, bool]:
     return payload, bool(text)
 
 
-def is_large(data: Data) -> bool:
-    """Say whether making `data` ready to be sent could hold the loop for a millisecond or more."""
-    return (data.nbytes if isinstance(data, memoryview) else len(data)) >= _LARGE
+def size_of(data: Data) -> int:
+    """Return how many bytes, or characters of a text, `data` has."""
+    return data.nbytes if isinstance(data, memoryview) else len(data)
 
 
-def payload_slices(data: Data, text: bool | None) -> Iterator[bytes]:
+def payload_slices(data: Data, text: bool | None, size: int = _SLICE) -> Iterator[bytes]:
     """Do as `to_payload` for large data, a slice at a time, for as long as `data` does not change.
+
+    Args:
+        data, text: as there.
+        size: of a slice, in bytes or characters.
 
     Raises:
         LocalProtocolError: as `to_payload`, as soon as it is found out.
     """
     if isinstance(data, str):
-        for at in range(0, len(data), _SLICE):
-            yield to_payload(data[at : at + _SLICE], None)[0]
+        for at in range(0, len(data), size):
+            yield to_payload(data[at : at + size], None)[0]
         return
     view = memoryview(data)
     if not view.c_contiguous:
@@ -67,11 +83,11 @@ def payload_slices(data: Data, text: bool | None) -> Iterator[bytes]:
         return
     view = view.cast("B")
     decoder = codecs.getincrementaldecoder("utf-8")()
-    for at in range(0, len(view), _SLICE):
-        piece = bytes(view[at : at + _SLICE])
+    for at in range(0, len(view), size):
+        piece = bytes(view[at : at + size])
         if text:
             try:
-                decoder.decode(piece, at + _SLICE >= len(view))
+                decoder.decode(piece, at + size >= len(view))
             except UnicodeDecodeError as exc:
                 raise _not_utf8(exc) from exc
         yield piece

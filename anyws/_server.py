@@ -20,6 +20,8 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from ._accept import LINGER, Accepting, Opening, ServerConnection, start_tls
+from ._core.deflate import Deflate, with_compression
+from ._core.extensions import Extension
 from ._core.frames import check_close
 from ._core.handshake import check_subprotocols
 from ._errors import InvalidHandshake
@@ -62,6 +64,8 @@ def serve(
     reuse_port: bool = False,
     ssl: stdlib_ssl.SSLContext | None = None,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | Deflate | None = None,
     server_header: str | None = DEFAULT_USER_AGENT,
     cancel_on_close: bool = False,
     on_handler_error: Literal["log", "raise"] = "log",
@@ -94,6 +98,10 @@ def serve(
         ssl: for `wss`; see `ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)`.
         subprotocols: those that are supported, in order of preference. A client that offers none
             of them is served without one.
+        extensions: those that are accepted if a client offers them, in the order in which they
+            work on a message that is sent; compression comes behind them.
+        compression: "deflate", or a `Deflate` with settings of its own, accepts compression of
+            messages (RFC 7692). It takes CPU time, and memory for each connection.
         server_header: the value of Server; None sends none.
         cancel_on_close: cancel a handler when its connection ends; see
             `Connection.cancel_on_close`.
@@ -135,6 +143,7 @@ def serve(
 
     accepting = Accepting(
         check_subprotocols(subprotocols),
+        with_compression(extensions, compression),
         server_header,
         open_timeout,
         ssl,

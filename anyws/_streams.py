@@ -52,8 +52,7 @@ class ReceiveStream:
             if not connection._inbox:
                 if connection._verdict is not None and not connection._verdict.final:
                     connection._drop_verdict()
-                for event in connection._protocol.read_as_stream():
-                    connection._handle(event)
+                connection._read_as_stream()
                 connection._caught_up()
             await connection._wait_for_arrival()
         except BaseException:
@@ -126,9 +125,10 @@ class ReceiveStream:
 class FragmentedMessage:
     """A fragmented message being sent, whose kind its first piece decides unless it is given."""
 
-    def __init__(self, connection: Connection, text: bool | None) -> None:
+    def __init__(self, connection: Connection, text: bool | None, compress: bool | None) -> None:
         self._connection = connection
         self._text = text
+        self._compress = compress
         self._begun = False
 
     async def __aenter__(self) -> FragmentedMessage:
@@ -184,7 +184,9 @@ class FragmentedMessage:
     def _push(self, payload: bytes, *, final: bool) -> None:
         connection = self._connection
         connection._transport.write(
-            *connection._protocol.send_fragment(payload, text=bool(self._text), final=final)
+            *connection._protocol.send_fragment(
+                payload, text=bool(self._text), final=final, compress=self._compress
+            )
         )
 
     def _give_up(self, exc: BaseException) -> None:
@@ -199,8 +201,8 @@ class FragmentedMessage:
 class SendStream(FragmentedMessage):
     """One message, sent piece by piece; made by `Connection.send_stream`."""
 
-    def __init__(self, connection: Connection, text: bool) -> None:
-        super().__init__(connection, text)
+    def __init__(self, connection: Connection, text: bool, compress: bool | None) -> None:
+        super().__init__(connection, text, compress)
 
     async def __aenter__(self) -> SendStream:
         return self
@@ -226,4 +228,4 @@ class SendStream(FragmentedMessage):
 
     async def _send_empty(self) -> None:
         """End a message that never began: it is an empty one."""
-        await self._connection.send(b"", text=self._text)
+        await self._connection.send(b"", text=self._text, compress=self._compress)

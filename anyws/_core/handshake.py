@@ -10,14 +10,14 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 
 from .._errors import HandshakeRejected, InvalidHandshake, LocalProtocolError, NegotiationError
+from .extensions import Extension, agree_extensions, offer_extensions
+from .grammar import NamedExtension, is_token, parse_extensions, split_tokens
 from .headers import (
     Headers,
     HeadersLike,
     Request,
     Response,
     check_text,
-    is_token,
-    split_tokens,
 )
 from .uri import URI
 
@@ -101,6 +101,7 @@ def build_request(
     origin: str | None = None,
     user_agent: str | None = None,
     subprotocols: Sequence[str] = (),
+    extensions: Sequence[Extension] = (),
 ) -> Request:
     """Return the client's part of the opening handshake (§4.1).
 
@@ -121,6 +122,9 @@ def build_request(
     fields.add("Sec-WebSocket-Version", "13")
     if subprotocols:
         fields.add("Sec-WebSocket-Protocol", ", ".join(subprotocols))
+    offers = offer_extensions(extensions)
+    if offers:
+        fields.add("Sec-WebSocket-Extensions", offers)
     if origin is not None:
         fields.add("Origin", origin)
     if user_agent is not None and "User-Agent" not in extra:
@@ -132,13 +136,22 @@ def build_request(
     return Request(uri.path, fields)
 
 
-def check_response(response: Response, key: str, subprotocols: Sequence[str]) -> str | None:
-    """Check the server's answer (§4.1) and return the subprotocol it chose, or None.
+def check_response(
+    response: Response,
+    key: str,
+    subprotocols: Sequence[str],
+    extensions: Sequence[Extension] = (),
+) -> tuple[str | None, list[tuple[Extension, NamedExtension]]]:
+    """Check the server's answer (§4.1).
+
+    Returns:
+        The subprotocol it chose, or None; and the extensions, with the parameters agreed on.
 
     Raises:
         HandshakeRejected: the status is not 101.
         InvalidHandshake: a field is missing or wrong.
-        NegotiationError: a subprotocol, or an extension, that was not offered.
+        NegotiationError: a subprotocol, or an extension, that was not offered, or one that was
+            with other parameters.
     """
     headers = response.headers
     if response.status_code != 101:
@@ -153,24 +166,28 @@ def check_response(response: Response, key: str, subprotocols: Sequence[str]) ->
     expected = accept_value(key)
     if accept != [expected]:
         raise InvalidHandshake(_wrong("Sec-WebSocket-Accept", accept, expected))
-    extensions = headers.get_all("Sec-WebSocket-Extensions")
-    if split_tokens(extensions):
-        raise NegotiationError(
-            f"the server chose extensions that were not offered: {', '.join(extensions)}"
-        )
+    try:
+        answered = parse_extensions(headers.get_all("Sec-WebSocket-Extensions"))
+    except ValueError as exc:
+        raise InvalidHandshake(f"Sec-WebSocket-Extensions cannot be read: {exc}") from exc
+    agreed = agree_extensions(extensions, answered)
     chosen = headers.get_all("Sec-WebSocket-Protocol")
     if not chosen:
-        return None
+        return None, agreed
     if len(chosen) > 1 or chosen[0] not in subprotocols:
         offered = ", ".join(subprotocols) or "none"
         raise NegotiationError(
             f"the server chose the subprotocol {', '.join(chosen)!r}, offered: {offered}"
         )
-    return chosen[0]
+    return chosen[0], agreed
 
 
-def check_request(request: Request) -> tuple[str, list[str]] | Response:
-    """Check the client's part (§4.2.1): its key and the subprotocols it offers, or a refusal."""
+def check_request(request: Request) -> tuple[str, list[str], list[NamedExtension]] | Response:
+    """Check the client's part (§4.2.1).
+
+    Returns:
+        Its key, and the subprotocols and the extensions that it offers; or a refusal.
+    """
     if request.method != "GET":
         response = refuse(405, f"method {request.method} is not allowed, only GET\n")
         response.headers["Allow"] = "GET"
@@ -205,7 +222,11 @@ def check_request(request: Request) -> tuple[str, list[str]] | Response:
     offered = split_tokens(fields.get("sec-websocket-protocol", ()))
     if not all(map(is_token, offered)):
         return refuse(400, "Sec-WebSocket-Protocol has a name that is not a token\n")
-    return keys[0], offered
+    try:
+        extensions = parse_extensions(fields.get("sec-websocket-extensions", ()))
+    except ValueError as exc:
+        return refuse(400, f"Sec-WebSocket-Extensions cannot be read: {exc}\n")
+    return keys[0], offered, extensions
 
 
 def select_subprotocol(supported: Sequence[str], offered: Sequence[str]) -> str | None:
@@ -216,15 +237,21 @@ def select_subprotocol(supported: Sequence[str], offered: Sequence[str]) -> str 
     return None
 
 
-def accept_request(key: str, subprotocol: str | None, server: str | None) -> Response:
+def accept_request(
+    key: str, subprotocol: str | None, extensions: Sequence[NamedExtension], server: str | None
+) -> Response:
     """Return the server's answer that opens the connection (§4.2.2).
 
     Raises:
-        LocalProtocolError: `subprotocol` or `server` cannot be the value of a field.
+        LocalProtocolError: `subprotocol`, `extensions` or `server` cannot be the value of a field.
     """
     accept = accept_value(key)
     lines = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
-    for name, value in (("Sec-WebSocket-Protocol", subprotocol), ("Server", server)):
+    for name, value in (
+        ("Sec-WebSocket-Protocol", subprotocol),
+        ("Sec-WebSocket-Extensions", ", ".join(map(str, extensions)) or None),
+        ("Server", server),
+    ):
         if value is not None:
             check_text(f"value of header {name}", value)
             lines += f"{name}: {value}\r\n"

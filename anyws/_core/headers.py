@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from .._errors import LocalProtocolError
+from .grammar import is_token
 
 __all__ = [
     "Headers",
@@ -17,12 +18,7 @@ __all__ = [
     "Request",
     "Response",
     "check_text",
-    "is_token",
-    "split_tokens",
 ]
-
-# RFC 9110 §5.6.2
-_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
 # RFC 9110 §5.5: of the control characters only the tab may stand in a line.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -201,24 +197,6 @@ class Response:
                 self.reason_phrase = HTTPStatus(self.status_code).phrase
             except ValueError:
                 self.reason_phrase = ""
-
-
-def is_token(text: str) -> bool:
-    """Say whether `text` is a token (RFC 9110 §5.6.2)."""
-    return _TOKEN.fullmatch(text) is not None
-
-
-def split_tokens(values: Iterable[str]) -> list[str]:
-    """Split the values of a comma-separated field into its members, empty ones left out.
-
-    Takes time linear in the length (RFC 9110 §5.6.1).
-    """
-    return [
-        member
-        for value in values
-        for member in (part.strip(" \t") for part in value.split(","))
-        if member
-    ]
 
 
 def check_text(what: str, text: str) -> None:

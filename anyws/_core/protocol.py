@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import codecs
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .._errors import LocalProtocolError
 from .events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
+from .extensions import ExtensionCodec
 from .frames import (
     MAX_CONTROL_PAYLOAD,
     SHORT_HEADERS,
@@ -94,6 +95,17 @@ _ROOM_FROM = 4 * 1024
 _ROOM_AT_LEAST = 64 * 1024
 _ROOM_AT_MOST = 1024 * 1024
 
+# 512 KiB that extensions have made of what came: 1 to 2 ms, and then others have their turn.
+_WORK_AT_MOST = 512 * 1024
+
+# More bytes than there can be, where no limit is known.
+_UNKNOWN = 1 << 62
+
+# A message decoded in one go counts as 2 KiB at least, and a piece of another one as 32 KiB, even
+# if nothing comes of it: a hostile 16 KiB of input can keep zlib busy for 0.3 ms.
+_WORK_OF_MESSAGE = 2 * 1024
+_WORK_OF_PIECE = 32 * 1024
+
 _new_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -106,14 +118,27 @@ class Protocol:
         max_size: the largest message taken whole, in bytes; None for no limit.
         max_fragments: the largest number of frames in a message taken whole; None for no limit.
         next_mask: gives four unpredictable bytes for each frame that a client sends (§5.3).
+        extensions: the reserved bits of each extension, and what it does to messages, in the order
+            of the server's answer (§9.1).
+
+    Attributes:
+        reading, writing: where the two directions are.
+        has_work: bytes that came are not decoded yet: call `receive_data(b"")` when others have
+            had their turn, and nothing else before.
+        decoded: bytes that extensions have made of what came, since whoever counts them set it to
+            zero.
     """
 
     __slots__ = (
+        "_bits",
         "_buffer",
         "_decoded",
         "_decoder",
+        "_decoders",
         "_discarding",
+        "_encoders",
         "_expected_mask_bit",
+        "_extensions",
         "_fin",
         "_fragments",
         "_held",
@@ -123,11 +148,17 @@ class Protocol:
         "_max_fragments",
         "_max_size",
         "_next_mask",
+        "_on_wire",
         "_pending",
+        "_pieces",
+        "_rsv",
         "_straight",
         "_stream_next",
         "_streaming",
         "_text",
+        "_work",
+        "decoded",
+        "has_work",
         "reading",
         "writing",
     )
@@ -139,9 +170,17 @@ class Protocol:
         max_size: int | None = 1 << 20,
         max_fragments: int | None = 1024,
         next_mask: Callable[[], bytes] | None = None,
+        extensions: Sequence[tuple[int, ExtensionCodec]] = (),
     ) -> None:
         self._max_size = max_size
         self._straight = _STRAIGHT if max_size is None else min(_STRAIGHT, max_size)
+        self._extensions = tuple(extensions)
+        self._rsv = 0  # the reserved bits that a first frame may have
+        for rsv, _ in extensions:
+            self._rsv |= rsv << 4
+            if not rsv:
+                # It has a part in every message.
+                self._straight = -1
         self._max_fragments = max_fragments
 
         # Reading
@@ -161,10 +200,23 @@ class Protocol:
         self._streaming = False  # the current message, or else the next one
         self._stream_next = False  # the one behind a current message that is streamed
         self._discarding = False
+        self._decoders: tuple[ExtensionCodec, ...] | None = None  # of the current message
+        self._pieces: Iterator[bytes] | None = None  # what the last bytes are decoded to
+        self._bits = -1  # the reserved bits of a message that the decoders know nothing of yet
+        self._on_wire = 0  # bytes of the current message before they are decoded
+        self._work = 0  # bytes decoded in this call
+        self.has_work: bool = False
+        self.decoded: int = 0
 
         # Writing
         self.writing: Flow = Flow.OPEN
+        self._encoders: tuple[ExtensionCodec, ...] = ()  # of the message that has begun
         self._next_mask = (next_mask or mask_source.next) if is_client else None
+
+    @property
+    def has_extensions(self) -> bool:
+        """Whether any extension may change messages."""
+        return bool(self._extensions)
 
     @property
     def unfinished_bytes(self) -> int:
@@ -181,16 +233,21 @@ class Protocol:
         `discard` is called, or `reading` is over.
         """
         events: list[Event] = []
+        self._work = 0
+        self.has_work = False
         if self._pending:
             data = self._pending + data
-            if self._held_back:
-                self._pending = data
-                return events
             self._pending = b""
+        if self._held_back or (self._pieces is not None and not self._take_pieces(events)):
+            self._keep(data)
+            return events
         end = len(data)
         at = 0
         if self._left:
             at = self._receive_payload(data, 0, events)
+            if self._pieces is not None:
+                self._keep(data[at:])
+                return events
         mask_bit = self._expected_mask_bit
         header_size = 6 if mask_bit else 2
         limit = self._straight_limit()
@@ -224,17 +281,29 @@ class Protocol:
                 at = self._receive_frame(data, at, events)
                 if at < 0:
                     return events
+                if self._pieces is not None or self._work >= _WORK_AT_MOST:
+                    self._keep(data[at:])
+                    self._note_work()
+                    return events
                 limit = self._straight_limit()
-        if self.reading is not _CLOSED:
-            self._pending = data[at:]
+        self._keep(data[at:])
         return events
+
+    def _note_work(self) -> None:
+        more = self._pieces is not None or bool(self._pending)
+        self.has_work = more and not self._held_back
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what cannot be taken yet."""
+        if self.reading is not _CLOSED:
+            self._pending = data
 
     def wants_room(self) -> bool:
         """Say whether the next bytes are best written to `payload_room`: a large binary frame's."""
         return (
             self._buffer is not None
             and self._left >= _ROOM_FROM
-            and not (self._discarding or self._streaming)
+            and not (self._discarding or self._streaming or self._decoders)
         )
 
     def payload_room(self) -> memoryview | None:
@@ -273,7 +342,7 @@ class Protocol:
         The next one too, if the current one is reported so already. No limit applies to it.
         Returns what is there already, and whatever was held back behind a `TooBig`.
         """
-        in_message = self.reading is Flow.IN_MESSAGE or self._left > 0
+        in_message = self._is_in_message()
         if in_message and self._streaming:
             self._stream_next = True
             return []
@@ -291,10 +360,13 @@ class Protocol:
     def read_whole(self) -> bool:
         """Undo `read_as_stream`; say whether a message has begun, which is finished as a stream."""
         self._stream_next = False
-        if self.reading is Flow.IN_MESSAGE or self._left:
+        if self._is_in_message():
             return True
         self._streaming = False
         return False
+
+    def _is_in_message(self) -> bool:
+        return self.reading is Flow.IN_MESSAGE or self._left > 0 or self._pieces is not None
 
     def discard(self) -> list[Event]:
         """Drop data frames from now on, unread: only control frames still count (§7.1.1).
@@ -304,6 +376,7 @@ class Protocol:
         """
         self._discarding = True
         self._held_back = False
+        self._pieces = None
         self._give_up_held()
         self._decoder = None
         return self.receive_data(b"")
@@ -348,7 +421,7 @@ class Protocol:
             payload = unmask(data, start, end) if start > key_at else data[start:end]
             self._receive_control(opcode, payload, events)
             return end
-        if not self._begin_data_frame(opcode, n, events):
+        if not self._begin_data_frame(first_byte, n, events):
             self._pending = data[at:]
             self._held_back = True
             return -1
@@ -362,7 +435,14 @@ class Protocol:
         """Say what is wrong with the first two bytes of a frame, or None."""
         opcode = first_byte & 0x0F
         if first_byte & _RSV:
-            return f"reserved bits {(first_byte & _RSV) >> 4:03b} set, no extension negotiated"
+            bits = f"reserved bits {(first_byte & _RSV) >> 4:03b} set"
+            if not self._rsv:
+                return f"{bits}, no extension negotiated"
+            if opcode not in (_TEXT, _BINARY):
+                # RFC 7692 §6.1: only the first frame of a message tells of what was done to it.
+                return f"{bits} in a frame with opcode {opcode}"
+            if first_byte & _RSV & ~self._rsv:
+                return f"{bits}, negotiated are {self._rsv >> 4:03b}"
         if opcode not in _KNOWN_OPCODES:
             return f"unknown opcode {opcode}"
         if (second_byte & _MASKED) != self._expected_mask_bit:
@@ -380,36 +460,58 @@ class Protocol:
             return "new message inside a fragmented one"
         return None
 
-    def _begin_data_frame(self, opcode: int, n: int, events: list[Event]) -> bool:
+    def _begin_data_frame(self, first_byte: int, n: int, events: list[Event]) -> bool:
         """Count a data frame against the limits; False, and a `TooBig`, if it passes them."""
         if self._discarding:
             return True
+        opcode = first_byte & 0x0F
         if opcode != _CONTINUATION:
             self._fragments = 0
+            self._on_wire = 0
+            self._decoders = None
+            if self._extensions:
+                self._choose_decoders(first_byte)
         if not self._streaming:
-            if self._max_size is not None and self._held + n > self._max_size:
-                read = f" after {self._held}" if self._held else ""
-                events.append(
-                    TooBig(
-                        CloseCode.MESSAGE_TOO_BIG,
-                        f"incoming frame of {n} bytes{read}, limit {self._max_size} a message",
-                    )
-                )
-                return False
-            if self._max_fragments is not None and self._fragments >= self._max_fragments:
-                events.append(
-                    TooBig(
-                        CloseCode.POLICY_VIOLATION,
-                        f"incoming message of more than {self._max_fragments} fragments",
-                    )
-                )
+            problem = self._check_limits(n)
+            if problem is not None:
+                events.append(problem)
                 return False
         self._fragments += 1
+        self._on_wire += n
         if opcode != _CONTINUATION:
             self._text = opcode == _TEXT
             if self._streaming and self._text:
                 self._decoder = _new_utf8_decoder()
+            self._bits = (first_byte & _RSV) >> 4
         return True
+
+    def _choose_decoders(self, first_byte: int) -> None:
+        """Find out which extensions have a part in a message; §9.1: the last one comes first."""
+        bits = (first_byte & _RSV) >> 4
+        decoders = [codec for rsv, codec in reversed(self._extensions) if rsv & bits or not rsv]
+        self._decoders = tuple(decoders) or None
+
+    def _check_limits(self, n: int) -> TooBig | None:
+        """Say which limit `n` more bytes of payload pass, or None."""
+        limit = self._max_size
+        if limit is not None:
+            held = self._held
+            if self._decoders:
+                held = self._on_wire
+                for decoder in reversed(self._decoders):
+                    limit = decoder.largest_encoded(limit)
+            if held + n > limit:
+                read = f" after {held}" if held else ""
+                return TooBig(
+                    CloseCode.MESSAGE_TOO_BIG,
+                    f"incoming frame of {n} bytes{read}, limit {limit} a message",
+                )
+        if self._max_fragments is not None and self._fragments >= self._max_fragments:
+            return TooBig(
+                CloseCode.POLICY_VIOLATION,
+                f"incoming message of more than {self._max_fragments} fragments",
+            )
+        return None
 
     def _receive_payload(self, data: bytes, start: int, events: list[Event]) -> int:
         """Take what is there of the current frame's payload; return where it ends."""
@@ -418,6 +520,12 @@ class Protocol:
         last = self._fin and n == self._left
         if self._discarding:
             self._left -= n
+        elif self._decoders is not None:
+            chunk = data[start:end]
+            if self._mask:
+                chunk = apply_mask(chunk, self._mask)
+            self._take_payload(n)
+            self._decode(chunk, last, events)
         elif self._text or self._streaming:
             chunk = data[start:end]
             if self._mask:
@@ -426,7 +534,7 @@ class Protocol:
             if self._streaming:
                 self._stream(chunk, last, events)
             else:
-                self._assemble_text(chunk, last, events)
+                self._assemble_text(chunk, last, events, n + self._left)
         else:
             if self._buffer is None:
                 self._buffer = GrowingBuffer()
@@ -443,8 +551,105 @@ class Protocol:
         if n & 3:
             self._mask = turn_mask(self._mask, n)
 
-    def _assemble_text(self, chunk: bytes, last: bool, events: list[Event]) -> None:
-        """Decode the next piece of a text at once: bad text fails here, and none is kept twice."""
+    def _decode(self, chunk: bytes, last: bool, events: list[Event]) -> None:
+        """Let the extensions decode a piece of a message (§9.1), and take what they make of it."""
+        decoders = self._decoders
+        assert decoders is not None
+        try:
+            if self._bits >= 0:
+                for decoder in decoders:
+                    decoder.begin_receiving(text=self._text, rsv=self._bits)
+                self._bits = -1
+            if len(decoders) == 1:
+                pieces = decoders[0].decode(chunk, final=last)
+            else:
+                pieces = _decode_all(decoders, chunk, last)
+        except Exception as exc:
+            self._violate(events, *_bad_encoding(exc))
+            return
+        if last and self._fragments == 1 and type(pieces) is tuple and len(pieces) == 1:
+            # A whole message in one piece, as most are.
+            piece: bytes = pieces[0]
+            n = len(piece)
+            if not (self._held or self._streaming or self._decoder is not None) and (
+                self._max_size is None or n <= self._max_size
+            ):
+                self.decoded += n
+                self._work += max(n, _WORK_OF_MESSAGE)
+                if not self._text:
+                    events.append(piece)
+                    return
+                try:
+                    events.append(str(piece, "utf-8"))
+                except UnicodeDecodeError as exc:
+                    self._violate(events, *_bad_text(exc))
+                return
+        self._pieces = iter(pieces)
+        self._take_pieces(events)
+
+    def _take_pieces(self, events: list[Event]) -> bool:
+        """Take what the last bytes are decoded to; False if that has to wait, or cannot be."""
+        pieces = self._pieces
+        assert pieces is not None
+        while True:
+            try:
+                piece = next(pieces, None)
+            except Exception as exc:
+                self._violate(events, *_bad_encoding(exc))
+                return False
+            if piece is None:
+                break
+            self._take_decoded(piece, events)
+            if self._held_back or self.reading is _CLOSED:
+                return False
+            self._work += max(len(piece), _WORK_OF_PIECE)
+            if self._work >= _WORK_AT_MOST:
+                self.has_work = True
+                return False
+        self._pieces = None
+        if self._fin and not self._left:
+            self._end_decoded(events)
+        return self.reading is not _CLOSED
+
+    def _take_decoded(self, piece: bytes, events: list[Event]) -> None:
+        """Take a piece of a message that has been decoded."""
+        n = len(piece)
+        self.decoded += n
+        if self._streaming:
+            self._stream(piece, False, events)
+            return
+        limit = _UNKNOWN if self._max_size is None else self._max_size
+        at_most = n + max(0, limit - self._held - n)
+        if self._text:
+            self._assemble_text(piece, False, events, at_most)
+        else:
+            if self._buffer is None:
+                self._buffer = GrowingBuffer()
+            self._buffer.append(piece, 0, n, b"", at_most)
+            self._held += n
+        if self._held > limit:
+            self._held_back = True
+            events.append(
+                TooBig(
+                    CloseCode.MESSAGE_TOO_BIG,
+                    f"incoming message of {self._held} bytes or more, limit {limit}",
+                )
+            )
+
+    def _end_decoded(self, events: list[Event]) -> None:
+        """End a message that has been decoded."""
+        if self._streaming:
+            self._stream(b"", True, events)
+        elif self._text:
+            self._assemble_text(b"", True, events, 0)
+        else:
+            events.append(self._give_up_held())
+
+    def _assemble_text(self, chunk: bytes, last: bool, events: list[Event], at_most: int) -> None:
+        """Decode the next piece of a text at once: bad text fails here, and none is kept twice.
+
+        `at_most` bytes of it are still to come, these included.
+        """
         try:
             if last and self._decoder is None:
                 events.append(str(chunk, "utf-8"))
@@ -458,7 +663,7 @@ class Protocol:
         decoded = self._decoded
         if decoded is None:
             decoded = self._decoded = GrowingText()
-        decoded.append(piece, len(chunk) + self._left)
+        decoded.append(piece, at_most)
         self._held += len(chunk)
         if last:
             self._decoder = None
@@ -509,6 +714,8 @@ class Protocol:
 
     def _stop_reading(self) -> None:
         self.reading = Flow.CLOSED
+        self._pieces = None
+        self.has_work = False
         self._left = 0
         self._pending = b""
         self._give_up_held()
@@ -516,12 +723,15 @@ class Protocol:
 
     # Writing
 
-    def send_message(self, payload: bytes, text: bool) -> tuple[bytes, ...]:
+    def send_message(
+        self, payload: bytes, text: bool, compress: bool | None = None
+    ) -> tuple[bytes, ...]:
         """Return the buffers of an unfragmented message (§5.6).
 
         Args:
             payload: for text, UTF-8; not checked again.
             text: the kind of message.
+            compress: what the application wants; None leaves it to the extension.
 
         Raises:
             LocalProtocolError: a fragmented message is unfinished, or the Close frame is out.
@@ -529,39 +739,85 @@ class Protocol:
         if self.writing is not _OPEN:
             self._advance(Step.WHOLE)
         first_byte = 0x81 if text else 0x82
+        if self._extensions:
+            first_byte |= self.begin_message(text, len(payload), compress)
+            payload = self.encode(payload, final=True)
         if self._next_mask is not None:
             return encode_frame(first_byte, payload, self._next_mask())
         n = len(payload)
-        if n < 126:
+        if n < 126 and first_byte <= 0x82:
             return (join_frame(SHORT_HEADERS[first_byte][n], payload, None),)
         return encode_frame(first_byte, payload, None)
+
+    def begin_message(self, text: bool, size: int | None, compress: bool | None) -> int:
+        """Ask the extensions which of them have a part in a message; return its reserved bits.
+
+        The bits are where the first byte of a frame has them. `encode` goes through those
+        extensions until the message ends.
+        """
+        encoders = []
+        bits = 0
+        for _, codec in self._extensions:
+            rsv = codec.begin_message(text=text, size=size, compress=compress)
+            if rsv is not None:
+                bits |= rsv << 4
+                encoders.append(codec)
+        self._encoders = tuple(encoders)
+        return bits
+
+    @property
+    def is_encoding(self) -> bool:
+        """Whether any extension has a part in the message that has begun."""
+        return bool(self._encoders)
+
+    def encode(self, payload: bytes, *, flush: bool = True, final: bool) -> bytes:
+        """Let the extensions encode the next piece of the message that has begun (§9.1)."""
+        for encoder in self._encoders:
+            payload = encoder.encode(payload, flush=flush, final=final)
+        return payload
+
+    def cancel_message(self) -> None:
+        """Let the extensions forget a message of which nothing was sent."""
+        for encoder in self._encoders:
+            encoder.cancel_message()
 
     def new_masking(self) -> Masking:
         """Return the masking of a message that is to be sent by `send_slices`."""
         return Masking(None if self._next_mask is None else self._next_mask())
 
     def send_slices(
-        self, slices: Sequence[bytes], masking: Masking, text: bool
+        self, slices: Sequence[bytes], masking: Masking, text: bool, bits: int = 0
     ) -> tuple[bytes, ...]:
-        """Do as `send_message`, for a payload that is masked already, in slices."""
+        """Do as `send_message`, for a payload that is encoded and masked already, in slices.
+
+        Args:
+            slices, masking, text: as said.
+            bits: what `begin_message` returned.
+        """
         if self.writing is not _OPEN:
             self._advance(Step.WHOLE)
         n = sum(map(len, slices))
-        return (encode_frame_header(0x81 if text else 0x82, n, masking.key), *slices)
+        first_byte = (0x81 if text else 0x82) | bits
+        return (encode_frame_header(first_byte, n, masking.key), *slices)
 
-    def send_fragment(self, payload: bytes, *, text: bool, final: bool) -> tuple[bytes, ...]:
+    def send_fragment(
+        self, payload: bytes, *, text: bool, final: bool, compress: bool | None = None
+    ) -> tuple[bytes, ...]:
         """Return the buffers of the next frame of a fragmented message (§5.4).
 
         The first call begins the message, and that with `final` ends it.
         """
+        bits = 0
         if self.writing is Flow.IN_MESSAGE:
             opcode = _CONTINUATION
             self._advance(Step.LAST if final else Step.MIDDLE)
         else:
             opcode = _TEXT if text else _BINARY
             self._advance(Step.WHOLE if final else Step.FIRST)
+            bits = self.begin_message(text, None, compress)
+        payload = self.encode(payload, final=final)
         mask = None if self._next_mask is None else self._next_mask()
-        return encode_frame(opcode | (_FIN if final else 0), payload, mask)
+        return encode_frame(opcode | bits | (_FIN if final else 0), payload, mask)
 
     def send_ping(self, data: bytes) -> bytes:
         """Return a Ping frame with at most 125 bytes of data (§5.5.2)."""
@@ -628,6 +884,24 @@ def _decode(
         # a character begins like this if some third byte completes it.
         str(held.ljust(3, b"\x80"), "utf-8")
     return piece
+
+
+def _decode_all(decoders: Sequence[ExtensionCodec], data: bytes, final: bool) -> Iterator[bytes]:
+    """Decode a piece of a payload by one extension after the other."""
+    if len(decoders) == 1:
+        yield from decoders[0].decode(data, final=final)
+        return
+    *others, last = decoders
+    for piece in _decode_all(others, data, final):
+        yield from last.decode(piece, final=False)
+    if final:
+        yield from last.decode(b"", final=True)
+
+
+def _bad_encoding(exc: Exception) -> tuple[int, str]:
+    if isinstance(exc, ValueError):
+        return CloseCode.INVALID_DATA, str(exc)
+    return CloseCode.INTERNAL_ERROR, f"an extension failed: {exc!r}"
 
 
 def _bad_text(exc: UnicodeDecodeError) -> tuple[int, str]:

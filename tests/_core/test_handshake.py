@@ -184,7 +184,7 @@ UNACCEPTABLE: list[tuple[str, dict[str, str | list[str] | None], str]] = [
 )
 def test_response_is_accepted(changes: dict[str, str | list[str] | None]) -> None:
     response = Response(101, changed(VALID_RESPONSE, changes))
-    assert check_response(response, KEY, ()) is None
+    assert check_response(response, KEY, ()) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_other_status_is_a_rejection_with_the_response(status_code: int) -> None
 @pytest.mark.parametrize("chosen", ["chat", "superchat"])
 def test_subprotocol_that_was_offered_is_accepted(chosen: str) -> None:
     headers = Headers({**VALID_RESPONSE, "Sec-WebSocket-Protocol": chosen})
-    assert check_response(Response(101, headers), KEY, ("chat", "superchat")) == chosen
+    assert check_response(Response(101, headers), KEY, ("chat", "superchat")) == (chosen, [])
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,9 @@ UNWELCOME: list[tuple[str, dict[str, str | list[str] | None], int, str]] = [
     "changes", [row[1] for row in WELCOME], ids=[f"§4.2.1 {row[0]}" for row in WELCOME]
 )
 def test_request_is_accepted(changes: dict[str, str | list[str] | None]) -> None:
-    assert check_request(Request("/", changed(VALID_REQUEST, changes))) == (KEY, [])
+    checked = check_request(Request("/", changed(VALID_REQUEST, changes)))
+    assert not isinstance(checked, Response)
+    assert checked[:2] == (KEY, [])
 
 
 @pytest.mark.parametrize(
@@ -321,7 +323,7 @@ def test_http_before_1_1_cannot_upgrade(http_version: str) -> None:
 @pytest.mark.parametrize("http_version", ["1.1", "2", "2.0"])
 def test_http_from_1_1_on_is_accepted(http_version: str) -> None:
     request = Request("/", Headers(VALID_REQUEST), "GET", http_version)
-    assert check_request(request) == (KEY, [])
+    assert check_request(request) == (KEY, [], [])
 
 
 def test_request_that_is_no_upgrade_is_told_to_upgrade() -> None:
@@ -353,7 +355,7 @@ def test_refused_version_is_answered_with_ours() -> None:
 def test_offered_subprotocols_are_returned_in_order(fields: list[str], offered: list[str]) -> None:
     # §4.2.1, 7
     headers = changed(VALID_REQUEST, {"Sec-WebSocket-Protocol": fields})
-    assert check_request(Request("/", headers)) == (KEY, offered)
+    assert check_request(Request("/", headers)) == (KEY, offered, [])
 
 
 @pytest.mark.parametrize(
@@ -376,13 +378,13 @@ def test_first_supported_subprotocol_that_is_offered_is_chosen(
 
 def test_answer_has_what_the_rfc_asks_for_and_no_more() -> None:
     # §4.2.2, 5
-    answer = accept_request(KEY, None, None)
+    answer = accept_request(KEY, None, (), None)
     assert answer.status_code == 101
     assert answer.headers == Headers(VALID_RESPONSE)
 
 
 def test_answer_names_the_subprotocol_and_the_server() -> None:
-    answer = accept_request(KEY, "chat", "anyws")
+    answer = accept_request(KEY, "chat", (), "anyws")
     assert answer.headers.multi_items()[3:] == [
         ("Sec-WebSocket-Protocol", "chat"),
         ("Server", "anyws"),
@@ -393,9 +395,9 @@ def test_client_accepts_the_answer_to_its_request() -> None:
     request = build_request(URI, KEY, subprotocols=("a", "b"))
     checked = check_request(request)
     assert not isinstance(checked, Response)
-    key, offered = checked
-    answer = accept_request(key, select_subprotocol(["b"], offered), None)
-    assert check_response(answer, KEY, ("a", "b")) == "b"
+    key, offered, _ = checked
+    answer = accept_request(key, select_subprotocol(["b"], offered), (), None)
+    assert check_response(answer, KEY, ("a", "b")) == ("b", [])
 
 
 def test_refusal_is_a_line_of_text_after_which_the_connection_closes() -> None:

@@ -181,7 +181,7 @@ def test_responses_that_are_not_plain_are_not_written() -> None:
         Response(101, Headers({"A": "a\tb"})),
         Response(101, Headers({"A": "b" * MAX_HEAD})),
     ]
-    assert write_upgrade(accept_request("key", "chat", "anyws")) is not None
+    assert write_upgrade(accept_request("key", "chat", (), "anyws")) is not None
     assert [write_upgrade(response) for response in unusual] == [None] * len(unusual)
 
 

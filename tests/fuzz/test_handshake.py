@@ -15,6 +15,7 @@ from anyws import (
     Response,
     parse_uri,
 )
+from anyws._core.grammar import is_token, split_tokens
 from anyws._core.h11_http1 import MAX_BODY
 from anyws._core.handshake import (
     BadRequest,
@@ -26,7 +27,6 @@ from anyws._core.handshake import (
     make_key,
     select_subprotocol,
 )
-from anyws._core.headers import is_token, split_tokens
 from anyws._core.http1 import ClientHandshake, ServerHandshake
 
 from .test_protocol import cuts, pieces
@@ -176,10 +176,10 @@ def test_any_request_is_refused_or_answered(data: bytes, fractions: list[float])
         assert checked.status_code in (400, 405, 426)
         sent = server.send_response(checked)
     else:
-        key, offered = checked
+        key, offered, extensions = checked
         assert all(map(is_token, offered))
         chosen = select_subprotocol(offered, offered)
-        sent = server.send_response(accept_request(key, chosen, None))
+        sent = server.send_response(accept_request(key, chosen, extensions, None))
     # What a client makes of it, which asked for the same.
     response, _ = read_response([sent])
     if request.method != "HEAD":
@@ -200,10 +200,11 @@ def test_any_response_is_accepted_or_a_handshake_error(data: bytes, fractions: l
     if isinstance(response, Response):
         assert len(response.body) <= MAX_BODY
         try:
-            chosen = check_response(response, KEY, ("chat",))
+            chosen, agreed = check_response(response, KEY, ("chat",))
         except HandshakeError:
             return
         assert chosen in (None, "chat")
+        assert agreed == []
 
 
 @given(responses)

@@ -1,0 +1,126 @@
+"""Tests of `anyws._core.grammar`: header fields that are lists (RFC 9110 §5.6, RFC 6455 §9.1)."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anyws import NamedExtension
+from anyws._core.grammar import is_token, parse_extensions, split_tokens
+
+TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def test_tokens_consist_of_token_characters() -> None:
+    # RFC 9110 §5.6.2
+    assert {chr(code) for code in range(512) if is_token("a" + chr(code))} == set(TOKEN_CHARACTERS)
+
+
+def test_empty_text_is_no_token() -> None:
+    assert not is_token("")
+
+
+@pytest.mark.parametrize(
+    ("values", "members"),
+    [
+        ([], []),
+        ([""], []),
+        (["a"], ["a"]),
+        (["a,b"], ["a", "b"]),
+        ([" a ,\tb\t", "c"], ["a", "b", "c"]),
+        ([",, a ,,", " , "], ["a"]),
+        (["keep-alive, Upgrade"], ["keep-alive", "Upgrade"]),
+    ],
+)
+def test_comma_separated_values_are_split(values: list[str], members: list[str]) -> None:
+    # RFC 9110 §5.6.1
+    assert split_tokens(values) == members
+
+
+HOSTILE = [",", " ", "a,", " ,\t", "a;", "a ;b ", "a=", 'a;b="', '\\"', 'a;b="c",', "a;b=c;", ";"]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("start", ["", "a", 'a; b="'], ids=ascii)
+def test_hostile_value_is_read_in_linear_time(start: str, text: str) -> None:
+    # R-C2; the best of several, since a machine may be busy.
+    value = start + text * (65536 // len(text))
+    seconds = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        split_tokens([value])
+        try:
+            parse_extensions([value])
+        except ValueError:
+            pass
+        seconds.append(time.perf_counter() - begun)
+    # What is quadratic takes seconds.
+    assert min(seconds) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("values", "extensions"),
+    [
+        ([], []),
+        (["", " , "], []),
+        (["foo"], [("foo", ())]),
+        (["foo, bar"], [("foo", ()), ("bar", ())]),
+        (["foo", "bar"], [("foo", ()), ("bar", ())]),
+        ([",foo,,\tbar ,"], [("foo", ()), ("bar", ())]),
+        (["foo; bar"], [("foo", (("bar", None),))]),
+        (["foo;bar=1 ;\tbar = 2"], [("foo", (("bar", "1"), ("bar", "2")))]),
+        (['foo; bar="1"'], [("foo", (("bar", "1"),))]),
+        (['foo; bar="\\1\\2", x'], [("foo", (("bar", "12"),)), ("x", ())]),
+    ],
+    ids=str,
+)
+def test_extensions_are_parsed(
+    values: list[str], extensions: list[tuple[str, tuple[tuple[str, str | None], ...]]]
+) -> None:
+    assert parse_extensions(values) == extensions
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (";", "extension name expected at ';'"),
+        ("foo bar", "comma or parameter expected at 'bar'"),
+        ("foo=1", "comma or parameter expected at '=1'"),
+        ("foo;", "comma or parameter expected at ';'"),
+        ("foo; a=", "comma or parameter expected at '='"),
+        ('foo; a="', "comma or parameter expected at '=\"'"),
+        ('foo; a=""', "value of parameter a is '', expected a token"),
+        ('foo; a="b c"', "value of parameter a is 'b c', expected a token"),
+        ('foo; a="b,c"', "value of parameter a is 'b,c', expected a token"),
+        ("f\xe9", "comma or parameter expected at '\xe9'"),
+        ("a," * 256 + "a", "more than 256 extensions and parameters"),
+        ("a" + ";b" * 256, "more than 256 extensions and parameters"),
+    ],
+    ids=ascii,
+)
+def test_what_does_not_follow_the_grammar_is_told(value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        parse_extensions([value])
+
+
+def test_as_many_extensions_as_there_may_be_are_parsed() -> None:
+    assert len(parse_extensions(["a," * 255, "a"])) == 256
+    assert len(parse_extensions(["a" + ";b" * 255])[0].parameters) == 255
+
+
+tokens = st.text(sorted(TOKEN_CHARACTERS), min_size=1, max_size=5)
+named = st.builds(
+    NamedExtension,
+    tokens,
+    st.lists(st.tuples(tokens, tokens | st.none()), max_size=4).map(tuple),
+)
+
+
+@given(st.lists(named, max_size=4))
+def test_what_is_written_is_read_again(extensions: list[NamedExtension]) -> None:
+    assert parse_extensions([", ".join(map(str, extensions))]) == extensions
+    assert parse_extensions(map(str, extensions)) == extensions
