@@ -555,8 +555,10 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                     raise await self._no_longer_open()
             slices.append(masking.apply(protocol.encode(b"", final=True)))
             frame = protocol.send_slices(slices, masking, is_text, bits)
-        except BaseException:
+        except BaseException as exc:
             protocol.cancel_message()
+            if isinstance(exc, Exception):
+                self._framing_failed(exc)
             raise
         finally:
             self._release_turn()
@@ -564,7 +566,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def _framing_failed(self, exc: Exception) -> None:
         """Give up if an extension could not encode a message: the peer could not follow it."""
-        if not isinstance(exc, LocalProtocolError):
+        if self._state is _OPEN and not isinstance(exc, LocalProtocolError):
             self._fail(CloseCode.INTERNAL_ERROR, "an extension failed", exc)
 
     async def _send_iterable(

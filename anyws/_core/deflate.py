@@ -96,7 +96,7 @@ class Deflate(Extension):
         require_client_max_window_bits: bool = False,
         fallback: bool = True,
         threshold: int = 128,
-        level: int = 6,
+        level: int = 4,
         memory_level: int = 5,
         engine: ModuleType = zlib,
     ) -> None:
@@ -169,11 +169,9 @@ class Deflate(Extension):
             raise NegotiationError(
                 f"the server answered {answer}, asked for was {_SERVER_BITS}={self._server_bits}"
             )
-        if _CLIENT_BITS in given and (
-            self._client_bits is None or _exceeds(given[_CLIENT_BITS], self._client_bits)
-        ):
-            offered = f"{_CLIENT_BITS}={self._client_bits}" if self._client_bits else "nothing"
-            raise NegotiationError(f"the server answered {answer}, offered was {offered}")
+        # §7.1.2.2: more than was offered is no limit at all; some servers answer so.
+        if _CLIENT_BITS in given and self._client_bits is None:
+            raise NegotiationError(f"the server answered {answer}, which was not offered")
 
     def codec(self, agreed: ExtensionParameters, *, is_client: bool) -> ExtensionCodec:
         """Return what compresses and decompresses the messages of one connection."""

@@ -101,14 +101,17 @@ class FrameReader:
 
     Args:
         masked: whether the sender has to mask its frames, as a client has (§5.3).
+        reserved: the reserved bits that extensions may set in the first frame of a message (§5.2),
+            as `Frame` has them.
 
     Attributes:
         begun: bytes that have not been read as a frame yet.
     """
 
-    def __init__(self, *, masked: bool) -> None:
+    def __init__(self, *, masked: bool, reserved: int = 0) -> None:
         self.begun: bytearray = bytearray()
         self._masked = masked
+        self._reserved = reserved << 4
         self._in_message = False
         self._closed = False
 
@@ -152,7 +155,8 @@ class FrameReader:
         payload = bytes(data[start : start + n])
         if self._masked:
             payload = _xor(payload, bytes(data[key_at:start]))
-        frame = Frame(data[0] & 0x0F, payload, fin=bool(data[0] & 0x80))
+        reserved = (data[0] & 0x70) >> 4
+        frame = Frame(data[0] & 0x0F, payload, fin=bool(data[0] & 0x80), reserved=reserved)
         self._check_order(frame)
         del data[: start + n]
         return frame
@@ -163,7 +167,7 @@ class FrameReader:
         opcode = first & 0x0F
         if self._closed:
             raise self._broken("bytes after the Close frame (§5.5.1)")
-        if first & 0x70:
+        if first & 0x70 & ~(self._reserved if opcode in (TEXT, BINARY) else 0):
             raise self._broken("a reserved bit is set, and no extension was agreed on (§5.2)")
         if opcode not in _NAMES:
             raise self._broken(f"the opcode {opcode} is not defined (§5.2)")

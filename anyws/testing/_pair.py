@@ -5,13 +5,21 @@ What the server's end does in between is a function: `connection_pair` has one t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import anyio
 
-from .. import ClientConnection, HandshakeError, ServerConnection, wrap_client, wrap_server
+from .. import (
+    ClientConnection,
+    Deflate,
+    Extension,
+    HandshakeError,
+    ServerConnection,
+    wrap_client,
+    wrap_server,
+)
 from .._lifetime import Background
 from .._options import ConnectionKeywords
 from ._faults import FaultStream
@@ -31,6 +39,8 @@ def connection_pair(
     capacity: int | None = None,
     client: Options | None = None,
     server: Options | None = None,
+    extensions: Sequence[Extension] = (),
+    compression: Literal["deflate"] | Deflate | None = None,
     **options: Unpack[ConnectionKeywords],
 ) -> ConnectionPair:
     """Join a client and a server in memory.
@@ -44,6 +54,7 @@ def connection_pair(
             which a writer waits; None for no limit.
         client: keyword arguments of `wrap_client` for the client alone, `uri` among them.
         server: keyword arguments of `wrap_server` for the server alone.
+        extensions, compression: of both; see `connect`.
         options: of both; see `ConnectionOptions`.
 
     Raises:
@@ -54,9 +65,8 @@ def connection_pair(
     Cancelling: both ends are closed. Leaving the block while cancelled takes at most two seconds,
         one for each Close frame, and no time if nothing keeps them from arriving.
     """
-    return ConnectionPair(
-        Joint(capacity, {**options, **(client or {})}, {**options, **(server or {})})
-    )
+    both = {**options, "extensions": extensions, "compression": compression}
+    return ConnectionPair(Joint(capacity, {**both, **(client or {})}, {**both, **(server or {})}))
 
 
 class ConnectionPair:

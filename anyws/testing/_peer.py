@@ -34,16 +34,18 @@ class RawPeer:
     Args:
         stream: connected; one end of a `memory_pair` or any other. It is an attribute, too.
         is_client: whether this peer is the client.
+        reserved: the reserved bits that the other end may set in the first frame of a message
+            (§5.2), 4 for permessage-deflate for instance.
 
     Attributes:
         ready: an event, set once `shake_hands` is done.
     """
 
-    def __init__(self, stream: ByteStream, *, is_client: bool) -> None:
+    def __init__(self, stream: ByteStream, *, is_client: bool, reserved: int = 0) -> None:
         self.stream = stream
         self.ready: anyio.Event = anyio.Event()
         self._is_client = is_client
-        self._reader = FrameReader(masked=not is_client)
+        self._reader = FrameReader(masked=not is_client, reserved=reserved)
         self._unread = self._reader.begun
 
     # Bytes and frames
@@ -111,18 +113,21 @@ class RawPeer:
 
     # The opening handshake (§4)
 
-    async def shake_hands(self) -> None:
+    async def shake_hands(self, *fields: str) -> None:
         """Do this side's part of the opening handshake, and set `ready`.
+
+        Args:
+            fields: more header fields, as whole lines.
 
         Raises:
             AssertionError: the other end's part breaks RFC 6455 §4.
         """
         if self._is_client:
-            check_response(await self.upgrade())
+            check_response(await self.upgrade(*fields))
         else:
             request = await self.read_head()
             check_request(request)
-            await self.send(request.switch())
+            await self.send(request.switch(*fields))
         self.ready.set()
 
     async def upgrade(

@@ -45,6 +45,7 @@ async def run_server() -> None:
         max_size=MAX_SIZE,
         max_fragments=MAX_FRAGMENTS,
         ping_interval=None,
+        compression="deflate",
     ) as server:
         print(server.port, flush=True)
         await anyio.sleep_forever()
@@ -91,7 +92,11 @@ async def ask(uri: str) -> str:
 
 
 connect = functools.partial(
-    anyws.connect, max_size=MAX_SIZE, max_fragments=MAX_FRAGMENTS, ping_interval=None
+    anyws.connect,
+    max_size=MAX_SIZE,
+    max_fragments=MAX_FRAGMENTS,
+    ping_interval=None,
+    compression="deflate",
 )
 
 

@@ -11,12 +11,12 @@ from tests.bench.results import Run
 # The largest ratio that reaches the goal; a dash is no goal. One line for each peer, or two of one
 # library: each of our loops has to reach the goal against the same loop of theirs.
 TABLE: Final = """
-against              e1    e100  e100x1k  pipe  txt1k  64k   1M   shake  idle
-websockets-trio      0.5   0.17  0.17     0.04  0.09   0.3   0.4  0.22   0.3
-bare-trio            1.1   0.6   0.6      -     -      0.9   1.0  1.3    -
-picows-websockets    0.8   0.75  0.75     0.2   0.4    0.6   0.7  0.35   -
-picows               1.0   1.0   1.0      0.2   0.5    0.85  0.9  0.75   0.25
-websockets           0.5   0.28  0.28     0.05  0.12   0.45  0.55 0.3    0.45
+against              e1    e100  e100x1k  pipe  txt1k  deflate  64k   1M   shake  idle
+websockets-trio      0.5   0.17  0.17     0.04  0.09   0.6      0.3   0.4  0.22   0.3
+bare-trio            1.1   0.6   0.6      -     -      -        0.9   1.0  1.3    -
+picows-websockets    0.8   0.75  0.75     0.2   0.4    -        0.6   0.7  0.35   -
+picows               1.0   1.0   1.0      0.2   0.5    -        0.85  0.9  0.75   0.25
+websockets           0.5   0.28  0.28     0.05  0.12   0.6      0.45  0.55 0.3    0.45
 """
 
 # Our side and theirs, by the first column of the table.
@@ -37,6 +37,11 @@ PAIRS: Final = {
 IMPORT_ROW: Final = "import"
 IMPORT_PEER: Final = "anyws"
 IMPORT_LIMIT_MS: Final = 40.0
+
+# What the agreement to compress may take on a connection that has not made use of it.
+AGREED_ROW: Final = "idledeflate"
+PLAIN_ROW: Final = "idle"
+AGREED_LIMIT_KIB: Final = 1.0
 
 NO_GOAL: Final = "-"
 MISSED: Final = "!"
@@ -75,7 +80,7 @@ GOALS: Final = parse_goals(TABLE)
 
 def rows_needed() -> list[str]:
     """Return the rows that have a goal, in the order of the table."""
-    return [*dict.fromkeys(goal.row for goal in GOALS), IMPORT_ROW]
+    return [*dict.fromkeys([*(goal.row for goal in GOALS), PLAIN_ROW, AGREED_ROW, IMPORT_ROW])]
 
 
 def peers_needed() -> list[str]:
@@ -113,13 +118,29 @@ def render_goals(runs: Sequence[Run]) -> Iterator[str]:
     yield f"{'':<40}" + "".join(f"{row:>14}" for row in rows)
     for name, cells in lines.items():
         yield f"{name:<40}" + "".join(f"{cells.get(row, ''):>14}" for row in rows)
-    importing = _import_ms(runs)
-    missed += importing is not None and importing > IMPORT_LIMIT_MS
-    unknown += importing is None
-    cell = _cell(importing, IMPORT_LIMIT_MS, digits=1)
-    yield f"import of anyws beyond anyio, cpu ms: {cell}"
-    count = len(GOALS) + 1
+    count = len(GOALS)
+    for name, figure, limit in _alone(runs):
+        count += 1
+        missed += figure is not None and figure > limit
+        unknown += figure is None
+        yield f"{name}: {_cell(figure, limit, digits=1)}"
     yield f"{count - missed - unknown} of {count} reached, {missed} missed, {unknown} not measured"
+
+
+def _alone(runs: Sequence[Run]) -> Iterator[tuple[str, float | None, float]]:
+    """Yield the figures that are compared with no peer, each by name and with its limit."""
+    yield "import of anyws beyond anyio, cpu ms", _import_ms(runs), IMPORT_LIMIT_MS
+    for ours in dict.fromkeys(goal.ours for goal in GOALS):
+        name = f"{AGREED_ROW} of {ours} beyond {PLAIN_ROW}, KiB"
+        yield name, _agreed_kib(ours, runs), AGREED_LIMIT_KIB
+
+
+def _agreed_kib(ours: str, runs: Sequence[Run]) -> float | None:
+    for run in reversed(runs):
+        agreed, plain = run.cost(AGREED_ROW, ours), run.cost(PLAIN_ROW, ours)
+        if agreed is not None and plain is not None:
+            return agreed - plain
+    return None
 
 
 def _import_ms(runs: Sequence[Run]) -> float | None:

@@ -36,10 +36,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from tests.bench.load import Load, LoadError, Sample, Target, shake
+from tests.bench.load import Load, LoadError, Target, shake
 from tests.bench.measure import show
 from tests.bench.prepare import check_system, raise_file_limit, take_own_core
 from tests.bench.process import MeasuredProcess, ProcessFailed, server_process
+from tests.bench.samples import Sample
 from tests.bench.servers import FLOORS, SERVERS, speaks_websocket
 from tests.bench.wire import exchange_of
 

@@ -12,22 +12,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from random import Random
 from time import perf_counter_ns, thread_time_ns
-from typing import Final
+from typing import Final, Literal
 
 import anyio
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 
 import anyws
+from tests.bench.compressed import SEED, make_record
 from tests.bench.servers import HOST, announce
 from tests.bench.wire import printable
 
 LOOPS: Final = ("trio", "asyncio", "uvloop")
-KINDS: Final = ("binary", "ascii", "unicode")
+# The last three are compressed: to less than a hundredth, to a third, and to nine tenths.
+KINDS: Final = ("binary", "ascii", "unicode", "deflate-ascii", "deflate-json", "deflate-noise")
 # Of one to four bytes each in UTF-8, ten together.
 CHARACTERS: Final = "aé€😀"
-HELLO: Final = "hello"
+# Long enough to be worth compressing.
+HELLO: Final = "hello " * 100
+# More than any window holds, so that the copies of it do not help a compressor.
+RECORDS_SIZE: Final = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -79,11 +85,23 @@ def make_message(kind: str, size: int) -> str | bytes:
     if kind == "unicode":
         n = size // len(CHARACTERS.encode())
         return CHARACTERS * n + "a" * (size - n * len(CHARACTERS.encode()))
+    if kind == "deflate-json":
+        chance = Random(SEED)
+        records = "".join(make_record(1024, chance).decode() for _ in range(RECORDS_SIZE // 1024))
+        return (records * (size // len(records) + 1))[:size]
+    if kind == "deflate-noise":
+        to_ascii = bytes(n & 0x7F for n in range(256))
+        return Random(SEED).randbytes(size).translate(to_ascii).decode()
     payload = printable(size)
-    return payload.decode() if kind == "ascii" else payload
+    return payload if kind == "binary" else payload.decode()
 
 
-async def serve(size: int) -> None:
+def compression_of(kind: str) -> Literal["deflate"] | None:
+    """Return what both sides are told."""
+    return "deflate" if kind.startswith("deflate") else None
+
+
+async def serve(kind: str, size: int) -> None:
     """Serve one connection: echo a greeting, then a message, the latter under watch."""
     watch = Watch("receives")
     over = anyio.Event()
@@ -102,7 +120,10 @@ async def serve(size: int) -> None:
         del message
         over.set()
 
-    async with anyws.serve(echo, HOST, 0, max_size=size, ping_interval=None) as server:
+    compression = compression_of(kind)
+    async with anyws.serve(
+        echo, HOST, 0, compression=compression, max_size=size, ping_interval=None
+    ) as server:
         announce(server.port)
         await over.wait()
     print(watch.report(), flush=True)
@@ -113,7 +134,9 @@ async def send(port: int, kind: str, size: int) -> None:
     watch = Watch("sends")
     message = make_message(kind, size)
     uri = f"ws://{HOST}:{port}/"
-    async with anyws.connect(uri, max_size=size, ping_interval=None) as connection:
+    async with anyws.connect(
+        uri, compression=compression_of(kind), max_size=size, ping_interval=None
+    ) as connection:
         await connection.send(HELLO)
         await connection.receive()
         async with anyio.create_task_group() as tasks:
@@ -138,7 +161,8 @@ def main(words: Sequence[str] | None = None) -> None:
     backend = "trio" if arguments.loop == "trio" else "asyncio"
     options = {} if backend == "trio" else {"use_uvloop": arguments.loop == "uvloop"}
     if arguments.end == "server":
-        anyio.run(serve, arguments.size, backend=backend, backend_options=options)
+        serve_it = partial(serve, arguments.kind, arguments.size)
+        anyio.run(serve_it, backend=backend, backend_options=options)
     else:
         send_it = partial(send, arguments.port, arguments.kind, arguments.size)
         anyio.run(send_it, backend=backend, backend_options=options)

@@ -1,7 +1,8 @@
 """The load generator: plain non-blocking sockets, prebuilt frames, replies counted by length.
 
 It must be cheap, or it would be what is measured: it never looks into a reply, except into
-the first one of every connection, which must be exactly the message that was sent.
+the first one of every connection, which must be exactly the message that was sent. Of compressed
+replies it reads the headers.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from array import array
 from collections import deque
 from dataclasses import dataclass
+from itertools import accumulate
 from time import perf_counter_ns, sleep
 from typing import Final
 
 from tests.bench import secure
+from tests.bench.compressed import FrameCounter, check_agreement, decode_first
+from tests.bench.samples import Latencies, Sample
 from tests.bench.wire import (
     SEC_WEBSOCKET_ACCEPT,
     Exchange,
@@ -36,49 +39,48 @@ class LoadError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What one stretch of load saw: how many, for how long, and how late the replies were."""
-
-    count: int
-    seconds: float
-    p50_us: float
-    p99_us: float
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
     """Where the load goes: a port of this machine, and what is spoken there."""
 
     port: int
     websocket: bool
     tls: ssl.SSLContext | None = None
-
-
-class Latencies:
-    """Latencies in nanoseconds, each with the number of messages that had it."""
-
-    def __init__(self) -> None:
-        self.values = array("q")
-        self.weights = array("q")
-
-    def sample(self, started: int) -> Sample:
-        """Sum up what was recorded since `started`, a reading of the clock."""
-        seconds = (perf_counter_ns() - started) / 1e9
-        pairs = sorted(zip(self.values, self.weights, strict=True))
-        count = sum(self.weights)
-        return Sample(count, seconds, _percentile(pairs, count, 50), _percentile(pairs, count, 99))
+    compress: bool = False
 
 
 class Channel:
     """One connection: its socket, what it has not sent yet, and what it waits for."""
 
-    __slots__ = ("received", "sent_at", "socket", "unsent")
+    __slots__ = ("frames", "next", "received", "sent_at", "socket", "unsent")
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, frames: FrameCounter | None) -> None:
         self.socket = connected
+
+        # Sending
         self.unsent = memoryview(b"")
-        self.received = 0  # bytes of the reply that is not complete yet
+        self.next = 0  # which message it is its turn to send
         self.sent_at: deque[tuple[int, int]] = deque()  # when, and how many messages
+
+        # Receiving
+        self.frames = frames  # what counts replies, unless their length does
+        self.received = 0  # bytes of the reply that is not complete yet
+
+
+class Supply:
+    """The messages of an exchange, joined so that `depth` of them in a row are one slice."""
+
+    def __init__(self, exchange: Exchange, depth: int) -> None:
+        frames = (exchange.sent, *exchange.others)
+        self._count = len(frames)
+        row = [frames[n % self._count] for n in range(self._count + depth - 1)]
+        self._row = b"".join(row)
+        self._starts = [0, *accumulate(map(len, row))]
+
+    def take(self, channel: Channel, count: int) -> bytes:
+        """Return the next messages of that connection, at most `depth` of them."""
+        first = channel.next
+        channel.next = (first + count) % self._count
+        return self._row[self._starts[first] : self._starts[first + count]]
 
 
 class Load:
@@ -104,13 +106,14 @@ class Load:
             place = len(self.channels) // CONNECTIONS_PER_ADDRESS
             connected = open_connection(self.target, source=f"127.0.0.{1 + place}")
             connected.sendall(self.exchange.sent)
-            check_reply(connected, self.exchange.expected)
+            check_first_reply(connected, self.exchange)
             self.add(connected)
 
     def add(self, connected: socket.socket) -> None:
         """Take a connection on which nothing is in flight."""
         connected.setblocking(False)
-        self.channels[connected.fileno()] = Channel(connected)
+        frames = FrameCounter() if self.exchange.compressed else None
+        self.channels[connected.fileno()] = Channel(connected, frames)
         self.poller.register(connected, select.EPOLLIN)
 
     def close(self) -> None:
@@ -139,12 +142,11 @@ class Load:
             LoadError: the server closed a connection or does not reply.
         """
         latencies = Latencies()
-        frames = self.exchange.sent * depth
-        frame_size = len(self.exchange.sent)
+        supply = Supply(self.exchange, depth)
         started = perf_counter_ns()
         deadline = started + int(seconds * 1e9)
         for channel in self.channels.values():
-            self._send(channel, frames, depth, started)
+            self._send(channel, supply.take(channel, depth), depth, started)
         while self.in_flight:
             events = self.poller.poll(REPLY_TIMEOUT)
             if not events:
@@ -159,8 +161,7 @@ class Load:
                         now = perf_counter_ns()
                         self._record(latencies, channel, replies, now)
                         if now < deadline:
-                            batch = frames if replies == depth else frames[: replies * frame_size]
-                            self._send(channel, batch, replies, now)
+                            self._send(channel, supply.take(channel, replies), replies, now)
         return latencies.sample(started)
 
     def run_paced(self, seconds: float, *, rate: float) -> Sample:
@@ -229,6 +230,11 @@ class Load:
     def _receive(self, channel: Channel) -> int:
         """Return the number of replies that one read completes."""
         size = self.receive_some(channel.socket, self.buffer)
+        if channel.frames is not None:
+            try:
+                return channel.frames.count(self.buffer[:size])
+            except ValueError as error:
+                raise LoadError(str(error)) from error
         replies, channel.received = divmod(channel.received + size, len(self.exchange.expected))
         return replies
 
@@ -287,7 +293,7 @@ def shake(target: Target, seconds: float, exchange: Exchange | None = None) -> S
             latencies.weights.append(1)
             if exchange is not None:
                 connected.sendall(exchange.sent)
-                check_reply(connected, exchange.expected)
+                check_first_reply(connected, exchange)
             request_close(connected, websocket=target.websocket)
             wait_for_end(connected)
         now = perf_counter_ns()
@@ -307,20 +313,20 @@ def open_connection(target: Target, *, source: str = HOST) -> socket.socket:
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if target.tls is not None:
         connected = target.tls.wrap_socket(connected, server_hostname=secure.NAME)
-    request = encode_request(target.port)
+    request = encode_request(target.port, compress=target.compress)
     connected.sendall(request)
     if target.websocket:
-        check_response(connected)
+        check_response(connected, compress=target.compress)
     else:
         check_reply(connected, request)
     return connected
 
 
-def check_response(connected: socket.socket) -> None:
+def check_response(connected: socket.socket, *, compress: bool) -> None:
     """Read the response to an opening handshake, which must accept it (RFC 6455 §4.2.2).
 
     Raises:
-        LoadError: it does not, or more bytes follow it.
+        LoadError: it does not, or not the offer to compress if there was one, or more bytes follow.
     """
     response = b""
     while b"\r\n\r\n" not in response:
@@ -331,6 +337,28 @@ def check_response(connected: socket.socket) -> None:
     accepted = response.startswith(b"HTTP/1.1 101") and SEC_WEBSOCKET_ACCEPT in response
     if not accepted or not response.endswith(b"\r\n\r\n"):
         raise LoadError(f"the opening handshake was answered with {response[:200]!r}")
+    if compress:
+        try:
+            check_agreement(response)
+        except ValueError as error:
+            raise LoadError(str(error)) from error
+
+
+def check_first_reply(connected: socket.socket, exchange: Exchange) -> None:
+    """Read the reply to the first message, and nothing else.
+
+    Raises:
+        LoadError: something else was received.
+    """
+    if not exchange.compressed:
+        check_reply(connected, exchange.expected)
+        return
+    try:
+        text = decode_first(_receive_frame(connected))
+    except ValueError as error:
+        raise LoadError(str(error)) from error
+    if text != exchange.expected:
+        raise LoadError(f"the reply is {text[:40]!r}, not {exchange.expected[:40]!r}")
 
 
 def check_reply(connected: socket.socket, expected: bytes) -> None:
@@ -373,11 +401,14 @@ def wait_for_end(connected: socket.socket) -> None:
         raise LoadError(f"the server did not close within {CLOSE_TIMEOUT:g} s") from error
 
 
-def _percentile(pairs: list[tuple[int, int]], count: int, percent: int) -> float:
-    """Return the value in microseconds that `percent` of all are not above."""
-    left = count * percent / 100
-    for value, weight in pairs:
-        left -= weight
-        if left <= 0:
-            return value / 1000
-    return 0.0
+def _receive_frame(connected: socket.socket) -> bytes:
+    """Return the one frame that comes."""
+    frames = FrameCounter()
+    received = b""
+    while True:
+        chunk = connected.recv(65536)
+        if not chunk:
+            raise LoadError(f"the server closed after {len(received)} bytes of a reply")
+        received += chunk
+        if frames.count(chunk):
+            return received

@@ -10,12 +10,14 @@ from socket import socket as Socket
 from typing import Final
 
 from tests.bench import hosting
+from tests.bench.compressed import compressed_exchange
 from tests.bench.imports import ImportFailed, imports_of, measure_import
-from tests.bench.load import Load, LoadError, Sample, Target, shake
+from tests.bench.load import Load, LoadError, Target, open_connection, shake
 from tests.bench.process import MeasuredProcess, ProcessFailed, client_process, server_process
 from tests.bench.rows import Kind, Row
+from tests.bench.samples import Sample
 from tests.bench.secure import Tls, made_up_certificate
-from tests.bench.servers import speaks_websocket
+from tests.bench.servers import COMPRESSING, speaks_websocket
 from tests.bench.wire import Exchange, exchange_of, exchange_with_client
 
 BREAK_IN_CONNECTIONS: Final = 10
@@ -61,8 +63,13 @@ class Settings:
 
 
 def measure_row(row: Row, peers: Iterable[str], settings: Settings) -> list[Outcome]:
-    """Measure `row` on every peer; one that fails is out of this row, with the reason."""
+    """Measure `row` on every peer; one that fails is out of this row, with the reason.
+
+    Peers that cannot compress are no part of a row that does.
+    """
     names = imports_of(peers) if row.kind is Kind.IMPORT else peers
+    if row.compress:
+        names = [name for name in names if name in COMPRESSING]
     outcomes = [Outcome(name) for name in names]
     with ExitStack() as stack:
         tls = stack.enter_context(made_up_certificate()) if row.tls else None
@@ -89,7 +96,12 @@ class Servers:
     def new(self, name: str) -> MeasuredProcess:
         """Return a server that is to be started yet."""
         certificate = self._tls.certificate if self._tls else None
-        return server_process(name, core=self.settings.server_core, certificate=certificate)
+        return server_process(
+            name,
+            core=self.settings.server_core,
+            certificate=certificate,
+            compress=self.row.compress,
+        )
 
     def get(self, name: str) -> MeasuredProcess:
         """Return the server that runs, broken in."""
@@ -105,7 +117,7 @@ class Servers:
     def target(self, server: MeasuredProcess) -> Target:
         """Return how to reach that server."""
         client = self._tls.client if self._tls else None
-        return Target(server.port, speaks_websocket(server.name), client)
+        return Target(server.port, speaks_websocket(server.name), client, self.row.compress)
 
     def break_in(self, server: MeasuredProcess) -> None:
         """Open and close a few connections, for what a process does and allocates only once.
@@ -123,6 +135,8 @@ class Servers:
 
     def _exchange(self, name: str) -> Exchange:
         row = self.row
+        if row.compress:
+            return compressed_exchange(row.payload_size)
         return exchange_of(row.payload_size, text=row.text, websocket=speaks_websocket(name))
 
 
@@ -138,7 +152,7 @@ def _measure(name: str, servers: Servers) -> Turn:
         return Turn(measure_import(name, servers.settings.seconds) / 1e6)
     if servers.row.kind is Kind.CLIENT:
         return _measure_client(servers.row, name, servers.settings)
-    if servers.row.kind is Kind.IDLE:
+    if servers.row.kind in (Kind.IDLE, Kind.OPEN):
         # A process of its own for each reading: memory once taken is not given back.
         with servers.new(name) as server:
             return _measure_idle(servers, server)
@@ -174,7 +188,11 @@ def _measure_idle(servers: Servers, server: MeasuredProcess) -> Turn:
     before = server.resident_kib()
     load = servers.prepare(server)
     try:
-        load.open(servers.row.connections)
+        if servers.row.kind is Kind.IDLE:
+            load.open(servers.row.connections)
+        else:
+            for _ in range(servers.row.connections):
+                load.add(open_connection(load.target))
         server.settle()
         used = server.resident_kib() - before
     finally:

@@ -25,12 +25,19 @@ class ProcessFailed(Exception):
 
 
 def server_process(
-    name: str, *, core: int, max_size: int = MAX_SIZE, certificate: Path | None = None
+    name: str,
+    *,
+    core: int,
+    max_size: int = MAX_SIZE,
+    certificate: Path | None = None,
+    compress: bool = False,
 ) -> MeasuredProcess:
     """Return one of the servers of `servers.py`."""
     options = ["--core", str(core), "--max-size", str(max_size)]
     if certificate is not None:
         options += ["--certificate", str(certificate)]
+    if compress:
+        options.append("--compress")
     return MeasuredProcess("tests.bench.servers", name, options)
 
 

@@ -14,12 +14,13 @@ class Kind(Enum):
     CLIENT = "messages, sent to clients and echoed by them"
     SHAKE = "connection at a time: opened, and closed cleanly, without a message"
     IDLE = "connections, left alone after one message each"
+    OPEN = "connections, left alone after the opening handshake"
     IMPORT = "importing a library beyond its event loop, and anyws beyond anyio"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One load; `payload_size` is in bytes and `depth` is per connection."""
+    """One load; `payload_size` is in bytes before compression, and `depth` is per connection."""
 
     name: str
     kind: Kind
@@ -28,24 +29,27 @@ class Row:
     text: bool = False
     depth: int = 0
     tls: bool = False
+    compress: bool = False
 
     @property
     def unit(self) -> str:
         """What the cost is counted in, per message, connection or import."""
-        units: dict[Kind, str] = {Kind.IDLE: "KiB", Kind.IMPORT: "cpu ms"}
+        units: dict[Kind, str] = {Kind.IDLE: "KiB", Kind.OPEN: "KiB", Kind.IMPORT: "cpu ms"}
         return units.get(self.kind, "cpu us")
 
     def describe(self) -> str:
         """Return the load in words."""
         if self.kind is Kind.IMPORT:
             return str(self.kind.value)
-        if self.kind in (Kind.SHAKE, Kind.IDLE):
-            return f"{self.connections} {self.kind.value}"
+        compressed = ", with permessage-deflate" if self.compress else ""
+        if self.kind in (Kind.SHAKE, Kind.IDLE, Kind.OPEN):
+            return f"{self.connections} {self.kind.value}{compressed}"
         type_ = "text" if self.text else "binary"
         whose = "clients' connections" if self.kind is Kind.CLIENT else "connections"
         return (
             f"{whose}: {self.connections}{' over TLS' if self.tls else ''}, "
-            f"{self.payload_size} bytes of {type_} a message, in flight on each: {self.depth}"
+            f"{self.payload_size} bytes of {type_} a message, "
+            f"in flight on each: {self.depth}{compressed}"
         )
 
 
@@ -57,6 +61,7 @@ ROWS: Final = {
         Row("e100x1k", Kind.ECHO, 100, 1024, depth=1),
         Row("pipe", Kind.ECHO, 10, 32, depth=100),
         Row("txt1k", Kind.ECHO, 10, 1024, text=True, depth=10),
+        Row("deflate", Kind.ECHO, 10, 1024, text=True, depth=10, compress=True),
         Row("64k", Kind.ECHO, 4, 64 * 1024, depth=1),
         Row("1M", Kind.ECHO, 2, 1024 * 1024, depth=1),
         Row("tls1k", Kind.ECHO, 100, 1024, depth=1, tls=True),
@@ -65,6 +70,9 @@ ROWS: Final = {
         Row("client64k", Kind.CLIENT, 4, 64 * 1024, depth=1),
         Row("shake", Kind.SHAKE, 1, 32),
         Row("idle", Kind.IDLE, 2000, 32),
+        # The size is that of the messages that each process has echoed before it is measured.
+        Row("idledeflate", Kind.OPEN, 2000, 1024, text=True, compress=True),
+        Row("useddeflate", Kind.IDLE, 2000, 1024, text=True, compress=True),
         Row("import", Kind.IMPORT),
     )
 }

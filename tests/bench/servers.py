@@ -1,8 +1,9 @@
 """The echo servers that are compared, each one written as its own documentation would.
 
 `python -m tests.bench.servers NAME` serves on a free port of 127.0.0.1, prints the port and
-runs until it is terminated. On all of them: no compression, no keepalive, messages up to
-the same size, TLS as the standard library sets it up, and a connection that ends is no error.
+runs until it is terminated. On all of them: no keepalive, messages up to the same size, TLS as the
+standard library sets it up, and a connection that ends is no error. There is no compression unless
+`--compress` asks for it, and then it is set as each library does by default.
 Each one imports what it needs and nothing else, because the memory of the process is measured
 too.
 """
@@ -17,7 +18,7 @@ import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, Literal, TypeVar, cast
 
 from tests.bench.prepare import raise_file_limit
 from tests.bench.wire import exchange_of
@@ -30,10 +31,17 @@ Given = TypeVar("Given")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What all servers are told alike: the largest message in bytes, and the context for TLS."""
+    """What all servers are told alike.
+
+    Attributes:
+        max_size: of a message, in bytes.
+        tls: the context for TLS, or None to do without.
+        compression: None where the server is not in COMPRESSING.
+    """
 
     max_size: int = MAX_SIZE
     tls: ssl.SSLContext | None = None
+    compression: Literal["deflate"] | None = None
 
 
 def announce(port: int) -> None:
@@ -72,9 +80,14 @@ def serve_anyws(backend: str, options: Options, *, use_uvloop: bool = False) -> 
             await connection.send(message)
 
     async def main() -> None:
-        # Compression is off unless asked for.
         async with anyws.serve(
-            echo, HOST, 0, ssl=options.tls, max_size=options.max_size, ping_interval=None
+            echo,
+            HOST,
+            0,
+            ssl=options.tls,
+            compression=options.compression,
+            max_size=options.max_size,
+            ping_interval=None,
         ) as server:
             announce(server.port)
             await anyio.sleep_forever()
@@ -103,7 +116,7 @@ def serve_websockets_trio(options: Options) -> None:
             0,
             host=HOST,
             ssl=options.tls,
-            compression=None,
+            compression=options.compression,
             ping_interval=None,
             max_size=options.max_size,
         )
@@ -131,7 +144,7 @@ async def serve_websockets_asyncio(options: Options) -> None:
         HOST,
         0,
         ssl=options.tls,
-        compression=None,
+        compression=options.compression,
         ping_interval=None,
         max_size=options.max_size,
     ) as server:
@@ -213,7 +226,7 @@ async def serve_picows_websockets(options: Options) -> None:
         HOST,
         0,
         ssl=options.tls,
-        compression=None,
+        compression=options.compression,
         ping_interval=None,
         max_size=options.max_size,
     ) as server:
@@ -226,7 +239,9 @@ async def serve_aiohttp(options: Options) -> None:
     from aiohttp import WSMsgType, web
 
     async def echo(request: web.Request) -> web.WebSocketResponse:
-        connection = web.WebSocketResponse(compress=False, max_msg_size=options.max_size)
+        connection = web.WebSocketResponse(
+            compress=options.compression is not None, max_msg_size=options.max_size
+        )
         await connection.prepare(request)
         async for message in connection:
             if message.type is WSMsgType.TEXT:
@@ -333,6 +348,21 @@ SERVERS: Final[dict[str, Callable[[Options], None]]] = {
     "bare-uvloop": functools.partial(run_on_uvloop, serve_bare_protocol),
 }
 
+# Those that can compress messages.
+COMPRESSING: Final = frozenset(
+    {
+        "anyws-trio",
+        "anyws-asyncio",
+        "anyws-uvloop",
+        "websockets-trio",
+        "websockets-asyncio",
+        "websockets-uvloop",
+        "picows-websockets",
+        "picows-websockets-uvloop",
+        "aiohttp",
+    }
+)
+
 # These only serve one connection at a time, with messages of one size.
 FLOORS: Final[dict[str, Callable[[Options], None]]] = {
     "bare-whole": functools.partial(run_on_trio, serve_bare_whole),
@@ -351,7 +381,10 @@ def main() -> None:
     parser.add_argument("--core", type=int, help="the only core to run on")
     parser.add_argument("--max-size", type=int, default=MAX_SIZE, help="of a message, in bytes")
     parser.add_argument("--certificate", type=Path, help="with its key, in PEM: serve over TLS")
+    parser.add_argument("--compress", action="store_true", help="messages, if clients offer it")
     arguments = parser.parse_args()
+    if arguments.compress and arguments.name not in COMPRESSING:
+        parser.error(f"{arguments.name} cannot compress")
     if arguments.core is not None:
         os.sched_setaffinity(0, {arguments.core})
     raise_file_limit()
@@ -359,7 +392,8 @@ def main() -> None:
     if arguments.certificate is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(arguments.certificate)
-    (SERVERS | FLOORS)[arguments.name](Options(arguments.max_size, tls))
+    compression: Literal["deflate"] | None = "deflate" if arguments.compress else None
+    (SERVERS | FLOORS)[arguments.name](Options(arguments.max_size, tls, compression))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.goals import (
+    AGREED_LIMIT_KIB,
     GOALS,
     IMPORT_LIMIT_MS,
     Goal,
@@ -84,4 +85,17 @@ def test_missed_goals_are_marked() -> None:
     assert "!1.004 / 1" in text
     assert " 1.00 / 1" in text
     assert "? / 1.1" in text
-    assert f"2 of {len(GOALS) + 1} reached, 1 missed" in text
+    assert f"2 of {len(GOALS) + 4} reached, 1 missed" in text
+
+
+def test_agreement_to_compress_is_compared_with_plain_connections_of_the_same_run() -> None:
+    first = run_with(
+        idle={"anyws-trio": 5.0, "anyws-uvloop": 3.0},
+        idledeflate={"anyws-trio": 5.5, "anyws-uvloop": 3.1 + AGREED_LIMIT_KIB},
+    )
+    second = run_with(idledeflate={"anyws-trio": 9.0})
+    lines = list(render_goals([first, second]))
+    assert "idledeflate of anyws-trio beyond idle, KiB: 0.5 / 1" in lines
+    assert "idledeflate of anyws-asyncio beyond idle, KiB: ? / 1" in lines
+    assert "idledeflate of anyws-uvloop beyond idle, KiB: !1.1 / 1" in lines
+    assert lines[-1].startswith(f"1 of {len(GOALS) + 4} reached, 1 missed")

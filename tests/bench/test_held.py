@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 from tests.bench.held import COLUMNS, line, middle
-from tests.bench.held_ends import KINDS, Held, make_message
+from tests.bench.held_ends import KINDS, Held, compression_of, make_message
 
 
 def test_delays_are_the_medians_of_the_rounds() -> None:
@@ -23,3 +25,19 @@ def test_a_delay_above_the_limit_is_marked() -> None:
 def test_message_has_its_size_on_the_wire(kind: str) -> None:
     message = make_message(kind, 1003)
     assert len(message if isinstance(message, bytes) else message.encode()) == 1003
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"),
+    [("deflate-ascii", 0.0, 0.01), ("deflate-json", 0.25, 0.4), ("deflate-noise", 0.85, 0.95)],
+)
+def test_compressed_kinds_shrink_as_they_are_said_to(kind: str, least: float, most: float) -> None:
+    message = make_message(kind, 500_000)
+    assert isinstance(message, str)
+    assert least < len(zlib.compress(message.encode())) / len(message) < most
+    assert compression_of(kind) == "deflate"
+
+
+@pytest.mark.parametrize("kind", ["binary", "ascii", "unicode"])
+def test_other_kinds_go_as_they_are(kind: str) -> None:
+    assert compression_of(kind) is None

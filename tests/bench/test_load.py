@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bench.clients import CLIENTS
-from tests.bench.load import Latencies
+from tests.bench.samples import Latencies
 from tests.bench.servers import SERVERS
 from tests.bench.wire import (
     SEC_WEBSOCKET_ACCEPT,

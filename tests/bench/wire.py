@@ -24,12 +24,25 @@ SEC_WEBSOCKET_ACCEPT: Final = base64.b64encode(
 )
 
 
+# RFC 7692 §7.1.2.2: the server may choose the client's window. Browsers offer the same.
+DEFLATE_OFFER: Final = b"permessage-deflate; client_max_window_bits"
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One message as it is sent and as it must come back."""
+    """Messages as they are sent, and what must come back for the first.
+
+    Attributes:
+        sent: the first message, a frame.
+        expected: the frame that comes back for it, or the text in it if it is `compressed`.
+        others: what is sent after it in turn, before it is sent again.
+        compressed: replies are compressed text, and of any length.
+    """
 
     sent: bytes
     expected: bytes
+    others: tuple[bytes, ...] = ()
+    compressed: bool = False
 
 
 def exchange_of(size: int, *, text: bool = False, websocket: bool = True) -> Exchange:
@@ -78,8 +91,8 @@ def unmask(frame: bytes) -> tuple[bytes, bytes]:
     return frame[:size], _mask(frame[size + 4 :], frame[size : size + 4])
 
 
-def encode_request(port: int) -> bytes:
-    """Encode an opening handshake that offers no extension and no subprotocol (§4.1)."""
+def encode_request(port: int, *, compress: bool = False) -> bytes:
+    """Encode an opening handshake (§4.1) that offers compression, or else no extension."""
     lines = [
         b"GET / HTTP/1.1",
         b"Host: 127.0.0.1:%d" % port,
@@ -88,6 +101,8 @@ def encode_request(port: int) -> bytes:
         b"Sec-WebSocket-Key: " + SEC_WEBSOCKET_KEY,
         b"Sec-WebSocket-Version: 13",
     ]
+    if compress:
+        lines.append(b"Sec-WebSocket-Extensions: " + DEFLATE_OFFER)
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
