@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 
-from anyws import connect
+from anyws import connect, wrap_server
+from anyws.testing import TEXT, Frame, RawPeer, memory_pair
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -129,6 +133,33 @@ def test_reconnecting_feed_misses_nothing(backend: str) -> None:
     lines = run("reconnecting_feed.py", "--backend", backend)
     assert lines[3] == lines[7] == "the server went away with code 1012"
     assert lines[:3] + lines[4:7] + lines[8:] == [f"event {number}" for number in range(1, 9)]
+
+
+@on_backends
+def test_custom_extension_is_agreed_on_and_passes_messages(backend: str) -> None:
+    assert run("custom_extension.py", "--backend", backend) == [
+        "Hello, Ada! x-checksum permessage-deflate"
+    ]
+
+
+@pytest.mark.anyio
+async def test_custom_extension_refuses_a_message_with_another_checksum() -> None:
+    namespace = runpy.run_path(str(EXAMPLES / "custom_extension.py"))
+    ours, theirs = memory_pair()
+    async with anyio.create_task_group() as tasks:
+        peer = RawPeer(theirs, is_client=True)
+        tasks.start_soon(peer.shake_hands, "Sec-WebSocket-Extensions: x-checksum")
+        async with wrap_server(ours, extensions=[namespace["Checksum"]()]) as ws:
+            await peer.ready.wait()
+            await peer.send(Frame(TEXT, b"Ada" + zlib.crc32(b"Ada").to_bytes(4, "big")))
+            assert await ws.receive() == "Ada"
+            await peer.send(Frame(TEXT, b"Ada\x00\x00\x00\x00"))
+            expected = zlib.crc32(b"Ada").to_bytes(4, "big").hex()
+            assert await peer.answer_close() == (
+                1007,
+                f"checksum is 00000000, expected {expected}",
+            )
+            await peer.drop()
 
 
 @on_backends

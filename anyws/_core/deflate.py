@@ -58,7 +58,7 @@ class Deflate(Extension):
     for `Deflate()`. The same object serves clients and servers, any number of connections.
 
     A compressor that goes on from message to message (context takeover) finds repetitions in
-    what went before, and keeps memory for that: with the defaults 33 KiB to send and 11 KiB to
+    what went before, and keeps memory for that: with the defaults 33 KiB to send and 12 KiB to
     receive, from the first compressed message on. A context is made when it is first needed.
 
     Args:
