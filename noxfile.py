@@ -103,6 +103,14 @@ def autobahn(session: nox.Session) -> None:
 
 
 @nox.session
+def interop(session: nox.Session) -> None:
+    """Run the matrix of compression against other libraries (needs Node.js, and npm once)."""
+    install_with_tests(session)
+    for backend in ("trio", "asyncio", "uvloop"):
+        session.run("python", "-m", "tests.interop.deflate", "--backend", backend, *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Run the property tests with many examples, or with what follows `--`.
 

@@ -42,7 +42,7 @@ class Checksum(Extension, ExtensionCodec):
 
 async def answer(ws: ServerConnection) -> None:
     async for name in ws:
-        await ws.send(f"Hello, {name}!")
+        await ws.send(f"Hello, {name!r}!")
 
 
 async def main() -> None:

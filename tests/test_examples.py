@@ -138,7 +138,7 @@ def test_reconnecting_feed_misses_nothing(backend: str) -> None:
 @on_backends
 def test_custom_extension_is_agreed_on_and_passes_messages(backend: str) -> None:
     assert run("custom_extension.py", "--backend", backend) == [
-        "Hello, Ada! x-checksum permessage-deflate"
+        "Hello, 'Ada'! x-checksum permessage-deflate"
     ]
 
 

@@ -9,8 +9,9 @@ not say whether a stream that it has been given stopped between two blocks or in
 the four bytes mean something else and all that follows is garbage. So a last block is tried on the
 stream, or on a copy of it where the stream is still needed: between two blocks it ends it.
 
-A block that is marked as the last one is legal too (§7.2.3.4). Behind it comes one empty block, and
-nothing else: the next message begins anew.
+A block that is marked as the last one is legal too, anywhere (§7.2.1, §7.2.3.4). What follows
+begins anew at the next byte, and refers to nothing before: that is what compressors do. So that
+tiny blocks cannot keep us busy, a message may have so many of them and no more.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ _MOST_BITS = 15
 
 # §7.2.1: what a flush ends with, and what is left out of it.
 _TAIL = b"\x00\x00\xff\xff"
-# An empty block, as bytes of its own: not the last one, and the last one.
-_EMPTY_BLOCK = b"\x00" + _TAIL
+# An empty block that is marked as the last one.
 _LAST_BLOCK = b"\x01" + _TAIL
+
+# 256 blocks of a message that are marked as the last one: each costs some microseconds.
+_MAX_RESTARTS = 256
 
 # 16 KiB of input, and 64 KiB of output: under 0.3 ms at a time. zlib copies what it has not used of
 # its input, so that large pieces of it would be copied over and over.
@@ -216,7 +219,7 @@ class _DeflateCodec(ExtensionCodec):
         "_deflate",
         "_keeps_in",
         "_keeps_out",
-        "_trailing",
+        "_restarts",
         "_unsent",
         "_window_in",
         "_window_out",
@@ -243,7 +246,7 @@ class _DeflateCodec(ExtensionCodec):
         self._window_in = bits_in or _MOST_BITS
         self._keeps_in = keeps_in
         self._decompressor: _Decompress | None = None
-        self._trailing = b""  # what came behind the last block
+        self._restarts = 0  # blocks of the current message that were marked as the last one
 
     def begin_message(self, *, text: bool, size: int | None, compress: bool | None) -> int | None:
         if compress is None:
@@ -272,20 +275,17 @@ class _DeflateCodec(ExtensionCodec):
         self._unsent = None
 
     def decode(self, data: bytes, *, final: bool) -> Iterable[bytes]:
-        inflate = self._decompressor
-        if inflate is None:
-            inflate = self._decompressor = self._deflate.engine.decompressobj(-self._window_in)
-        if not final or len(data) > _INPUT or inflate.eof:
+        if not final or len(data) > _INPUT:
             return self._decode_slices(data, final)
-        piece = self._inflate(data + _TAIL)
+        inflate, piece = self._inflate(data + _TAIL)
         if len(piece) == _OUTPUT or inflate.eof:
             return self._decode_rest(piece)
         self._end_message()
         return (piece,)
 
     def largest_encoded(self, size: int) -> int:
-        # What cannot be compressed is stored, in blocks of some 500 bytes at least.
-        return size + size // 64 + 1024
+        # What cannot be compressed is stored, in small blocks if there is little memory for it.
+        return size + size // 8 + 1024
 
     def _new_compressor(self) -> _Compress:
         deflate = self._deflate
@@ -296,9 +296,9 @@ class _DeflateCodec(ExtensionCodec):
 
     def _decode_slices(self, data: bytes, final: bool) -> Iterator[bytes]:
         for at in range(0, len(data), _INPUT):
-            yield from self._drain(self._inflate(data[at : at + _INPUT]))
+            yield from self._drain(self._inflate(data[at : at + _INPUT])[1])
         if final:
-            yield from self._decode_rest(self._inflate(_TAIL))
+            yield from self._decode_rest(self._inflate(_TAIL)[1])
 
     def _decode_rest(self, piece: bytes) -> Iterator[bytes]:
         """Yield what the end of a message comes to, of which `piece` is the first."""
@@ -307,48 +307,52 @@ class _DeflateCodec(ExtensionCodec):
 
     def _drain(self, piece: bytes) -> Iterator[bytes]:
         """Yield `piece`, and whatever more there is in what zlib was given."""
-        inflate = self._decompressor
-        assert inflate is not None
         yield piece
-        while not inflate.eof and (len(piece) == _OUTPUT or inflate.unconsumed_tail):
-            piece = self._inflate(inflate.unconsumed_tail)
+        while (inflate := self._decompressor) is not None:
+            if inflate.eof:
+                self._restart()
+                rest = inflate.unused_data
+                if not rest:
+                    return
+            else:
+                rest = inflate.unconsumed_tail
+                if not rest and len(piece) < _OUTPUT:
+                    return
+            _, piece = self._inflate(rest)
             yield piece
 
-    def _inflate(self, data: bytes) -> bytes:
-        """Return at most `_OUTPUT` bytes of what `data` decompresses to."""
+    def _inflate(self, data: bytes) -> tuple[_Decompress, bytes]:
+        """Return the decompressor, and at most `_OUTPUT` bytes of what it makes of `data`."""
         inflate = self._decompressor
-        assert inflate is not None
-        if inflate.eof:
-            piece = b""
-            self._trailing += data
-        else:
-            try:
-                piece = inflate.decompress(data, _OUTPUT)
-            except self._deflate.engine.error as exc:
-                raise ValueError(f"compressed data is broken: {exc}") from exc
-            self._trailing = inflate.unused_data
-        if not _EMPTY_BLOCK.startswith(self._trailing):
-            raise ValueError("compressed data goes on behind its last block")
-        return piece
+        if inflate is None:
+            inflate = self._decompressor = self._deflate.engine.decompressobj(-self._window_in)
+        try:
+            return inflate, inflate.decompress(data, _OUTPUT)
+        except self._deflate.engine.error as exc:
+            raise ValueError(f"compressed data is broken: {exc}") from exc
+
+    def _restart(self) -> None:
+        """Begin anew behind a block that was marked as the last one."""
+        self._decompressor = None
+        self._restarts += 1
+        if self._restarts > _MAX_RESTARTS:
+            raise ValueError(f"compressed data ends more than {_MAX_RESTARTS} times")
 
     def _end_message(self) -> None:
         """Check that the message ends where a block does, and keep the context if it is to be."""
+        self._restarts = 0
         inflate = self._decompressor
-        assert inflate is not None
-        if inflate.eof:
-            complete = self._trailing == _EMPTY_BLOCK
-            self._trailing = b""
-            self._decompressor = None
+        if inflate is None:
+            return
+        if self._keeps_in:
+            inflate = inflate.copy()
         else:
-            if self._keeps_in:
-                inflate = inflate.copy()
-            else:
-                self._decompressor = None
-            try:
-                complete = not inflate.decompress(_LAST_BLOCK, 1) and inflate.eof
-            except self._deflate.engine.error:
-                complete = False
-        if not complete:
+            self._decompressor = None
+        try:
+            rest = inflate.decompress(_LAST_BLOCK, 1)
+        except self._deflate.engine.error:
+            rest = b"x"
+        if rest or not inflate.eof or inflate.unused_data:
             raise ValueError("compressed data ends within a block")
 
 
@@ -385,8 +389,8 @@ def _smaller(one: int | None, other: int | None) -> int | None:
 
 
 def _exceeds(bits: int | None, limit: int | None) -> bool:
-    """Say whether a window is larger than a limit, where None is none."""
-    return limit is not None and (bits is None or bits > limit)
+    """Say whether a window is larger than a limit, where None is none at all."""
+    return limit is not None and (bits or _MOST_BITS) > limit
 
 
 def _check(

@@ -99,7 +99,8 @@ class ExtensionCodec:
     def largest_encoded(self, size: int) -> int:
         """Return how many bytes a message of `size` can take on the wire at most.
 
-        More than that for `max_size` fails the connection, whatever it decodes to.
+        More than that for `max_size` fails the connection, whatever it decodes to; with 16 bytes
+        more for each fragment.
         """
         return 2 * size + 1024
 
@@ -150,6 +151,7 @@ def check_extensions(extensions: Sequence[Extension]) -> tuple[Extension, ...]:
         TypeError: one of them is not an `Extension`.
         LocalProtocolError: a name that is no token, or reserved bits that do not exist.
     """
+    extensions = tuple(extensions)
     for extension in extensions:
         if not isinstance(extension, Extension):
             raise TypeError(f"extension {extension!r} is not an Extension")
@@ -159,7 +161,7 @@ def check_extensions(extensions: Sequence[Extension]) -> tuple[Extension, ...]:
             raise LocalProtocolError(
                 f"rsv of extension {extension.name} is {extension.rsv}, expected 0 to 7"
             )
-    return tuple(extensions)
+    return extensions
 
 
 def offer_extensions(extensions: Sequence[Extension]) -> str:
@@ -208,15 +210,16 @@ def agree_extensions(
         candidates = [extension for extension in extensions if extension.name == answer.name]
         if not candidates:
             raise NegotiationError(f"the server chose an extension that was not offered: {answer}")
+        extension = _first_that_fits(candidates, answer)
         for other, _ in agreed:
             if other.name == answer.name:
                 raise NegotiationError(f"the server chose {answer.name} twice")
-            if other.rsv & candidates[0].rsv:
+            if other.rsv & extension.rsv:
                 raise NegotiationError(
                     f"the server chose {other.name} and {answer.name}, "
                     "which use the same reserved bits"
                 )
-        agreed.append((_first_that_fits(candidates, answer), answer))
+        agreed.append((extension, answer))
     return agreed
 
 

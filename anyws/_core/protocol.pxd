@@ -31,7 +31,9 @@ cdef class Protocol:
     cdef _assemble_text(self, bytes chunk, bint last, list events, Py_ssize_t at_most)
     cdef _keep(self, bytes data)
     cdef _note_work(self)
+    cdef bint _takes_whole(self, piece) except -1
     @cython.locals(n=Py_ssize_t)
+    cdef _take_whole(self, bytes message, list events)
     cdef _decode(self, bytes chunk, bint last, list events)
     cdef bint _take_pieces(self, list events) except -1
     @cython.locals(n=Py_ssize_t, limit=Py_ssize_t, at_most=Py_ssize_t)

@@ -98,6 +98,12 @@ _ROOM_AT_MOST = 1024 * 1024
 # 512 KiB that extensions have made of what came: 1 to 2 ms, and then others have their turn.
 _WORK_AT_MOST = 512 * 1024
 
+# What stands for no more pieces: a codec cannot give it.
+_END = object()
+
+# 16 bytes that each fragment of an encoded message may add: a flush of DEFLATE takes 5 and more.
+_OF_FRAGMENT = 16
+
 # More bytes than there can be, where no limit is known.
 _UNKNOWN = 1 << 62
 
@@ -422,7 +428,7 @@ class Protocol:
             self._receive_control(opcode, payload, events)
             return end
         if not self._begin_data_frame(first_byte, n, events):
-            self._pending = data[at:]
+            self._keep(data[at:])
             self._held_back = True
             return -1
         self.reading = TRANSITIONS[self.reading][_step(first_byte)]
@@ -472,7 +478,11 @@ class Protocol:
             if self._extensions:
                 self._choose_decoders(first_byte)
         if not self._streaming:
-            problem = self._check_limits(n)
+            try:
+                problem = self._check_limits(n)
+            except Exception as exc:
+                self._violate(events, *_bad_encoding(exc))
+                return False
             if problem is not None:
                 events.append(problem)
                 return False
@@ -500,6 +510,7 @@ class Protocol:
                 held = self._on_wire
                 for decoder in reversed(self._decoders):
                     limit = decoder.largest_encoded(limit)
+                limit += _OF_FRAGMENT * (self._fragments + 1)
             if held + n > limit:
                 read = f" after {held}" if held else ""
                 return TooBig(
@@ -564,28 +575,37 @@ class Protocol:
                 pieces = decoders[0].decode(chunk, final=last)
             else:
                 pieces = _decode_all(decoders, chunk, last)
+            if last and type(pieces) is tuple and len(pieces) == 1 and self._takes_whole(pieces[0]):
+                self._take_whole(pieces[0], events)
+                return
+            self._pieces = iter(pieces)
         except Exception as exc:
             self._violate(events, *_bad_encoding(exc))
             return
-        if last and self._fragments == 1 and type(pieces) is tuple and len(pieces) == 1:
-            # A whole message in one piece, as most are.
-            piece: bytes = pieces[0]
-            n = len(piece)
-            if not (self._held or self._streaming or self._decoder is not None) and (
-                self._max_size is None or n <= self._max_size
-            ):
-                self.decoded += n
-                self._work += max(n, _WORK_OF_MESSAGE)
-                if not self._text:
-                    events.append(piece)
-                    return
-                try:
-                    events.append(str(piece, "utf-8"))
-                except UnicodeDecodeError as exc:
-                    self._violate(events, *_bad_text(exc))
-                return
-        self._pieces = iter(pieces)
         self._take_pieces(events)
+
+    def _takes_whole(self, piece: bytes) -> bool:
+        """Say whether a piece that has been decoded is a message, as most are."""
+        return (
+            self._fragments == 1
+            and self._buffer is None
+            and self._decoder is None
+            and not self._streaming
+            and type(piece) is bytes
+            and (self._max_size is None or len(piece) <= self._max_size)
+        )
+
+    def _take_whole(self, message: bytes, events: list[Event]) -> None:
+        n = len(message)
+        self.decoded += n
+        self._work += max(n, _WORK_OF_MESSAGE)
+        if not self._text:
+            events.append(message)
+            return
+        try:
+            events.append(str(message, "utf-8"))
+        except UnicodeDecodeError as exc:
+            self._violate(events, *_bad_text(exc))
 
     def _take_pieces(self, events: list[Event]) -> bool:
         """Take what the last bytes are decoded to; False if that has to wait, or cannot be."""
@@ -593,12 +613,14 @@ class Protocol:
         assert pieces is not None
         while True:
             try:
-                piece = next(pieces, None)
+                piece = next(pieces, _END)
+                if piece is _END:
+                    break
+                if not isinstance(piece, bytes):
+                    raise TypeError(f"decode gave {type(piece).__name__}, expected bytes")
             except Exception as exc:
                 self._violate(events, *_bad_encoding(exc))
                 return False
-            if piece is None:
-                break
             self._take_decoded(piece, events)
             if self._held_back or self.reading is _CLOSED:
                 return False
@@ -614,6 +636,8 @@ class Protocol:
     def _take_decoded(self, piece: bytes, events: list[Event]) -> None:
         """Take a piece of a message that has been decoded."""
         n = len(piece)
+        if not n:
+            return
         self.decoded += n
         if self._streaming:
             self._stream(piece, False, events)
@@ -894,6 +918,7 @@ def _decode_all(decoders: Sequence[ExtensionCodec], data: bytes, final: bool) ->
     *others, last = decoders
     for piece in _decode_all(others, data, final):
         yield from last.decode(piece, final=False)
+        yield b""  # work was done, even if nothing has come of it so far
     if final:
         yield from last.decode(b"", final=True)
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -18,7 +18,16 @@ from anyws._build import COMPILED, describe
 from anyws.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, close_frame
 
 from ..builds import INSTALLED, Build, load_pure
-from .transcripts import FILL, SLICE, Call, Script, difference
+from .transcripts import (
+    CANCEL,
+    EXTENSIONS,
+    FILL,
+    SLICE,
+    Call,
+    Script,
+    difference,
+    encode_alone,
+)
 
 __all__ = ["Result", "compare", "main", "scripts"]
 
@@ -76,7 +85,8 @@ def scripts(seed: int) -> Iterator[tuple[Script, int]]:
     """Yield scripts without end, with the number of frames that each receives."""
     random = Random(seed)
     while True:
-        writer = Writer(random, to_server=random.random() < 0.5)
+        extensions = random.choice(EXTENSIONS) if random.random() < 0.5 else ""
+        writer = Writer(random, to_server=random.random() < 0.5, extensions=extensions)
         units = [writer.unit() for _ in range(_UNITS)]
         for _ in range(_STREAMS_OF_SAME_UNITS):
             yield _script(random, writer, units)
@@ -97,7 +107,9 @@ def _script(random: Random, writer: Writer, units: list[Unit]) -> tuple[Script, 
         max_fragments=random.choice((None, 1, 2, 3)) if limited else 1024,
         lifts=random.random() < 0.9,
         mask_seed=random.getrandbits(32),
-        calls=list(_calls(random, parts)),
+        calls=[*_calls(random, parts), Call("receive_data", (b"",))],
+        extensions=writer.extensions,
+        works=random.random() < 0.5,
     )
     return script, frames
 
@@ -144,7 +156,7 @@ def _cut_at_frames(random: Random, parts: list[bytes]) -> Iterator[bytes]:
 
 
 def _other_call(random: Random) -> Call:
-    kind = random.randrange(9)
+    kind = random.randrange(10)
     data = random.randbytes(random.choice((0, 1, 5, 125, 126, 127, 1000, 20_000)))
     is_text = random.random() < 0.5
     if kind == 0:
@@ -156,20 +168,28 @@ def _other_call(random: Random) -> Call:
     if kind == 3:
         return Call("send_pong", (data[:126],))
     if kind == 4:
-        return Call("send_fragment", (data,), {"text": is_text, "final": random.random() < 0.5})
+        keywords = {"text": is_text, "final": random.random() < 0.5}
+        return Call("send_fragment", (data,), {**keywords, "compress": _any_of(random)})
     if kind == 5 and random.random() < 0.1:
         code = random.choice((1000, 1004, 1005, 1006, 1014, 1015, 2999, 3000, 4999, 5000))
         return Call("send_close", (code, random.choice(("", "done", "€" * 41, "€" * 42))))
     if kind == 6:
         return Call(SLICE, (data, random.choice((1, 7, 1024)), is_text))
-    return Call("send_message", (data, is_text))
+    if kind == 7:
+        return Call(CANCEL, (data,))
+    return Call("send_message", (data, is_text, _any_of(random)))
+
+
+def _any_of(random: Random) -> bool | None:
+    return random.choice((None, None, True, False))
 
 
 class Writer:
     """Makes what a peer sends."""
 
-    def __init__(self, random: Random, *, to_server: bool) -> None:
+    def __init__(self, random: Random, *, to_server: bool, extensions: str = "") -> None:
         self.to_server = to_server
+        self.extensions = extensions
         self._random = random
 
     def unit(self) -> Unit:
@@ -199,6 +219,8 @@ class Writer:
                 Frame(BINARY, b"x", length=random.choice((1 << 63, (1 << 63) - 1, 1 << 31))),
                 Frame(TEXT, self._text(20).encode() + random.choice(_NOT_UTF8)),
                 Frame(TEXT, random.choice(_NOT_UTF8), fin=False),
+                self._damaged(),
+                self._encoded(TEXT, self._text(20).encode() + random.choice(_NOT_UTF8)),
             )
         )
         chance = random.random()
@@ -218,6 +240,24 @@ class Writer:
     def _mask(self) -> bytes:
         return self._random.randbytes(4)
 
+    def _damaged(self) -> Frame:
+        """Return a message that extensions cannot decode, or not all of it."""
+        random = self._random
+        frame = self._message(random.uniform(0.16, 0.3))
+        n = random.randint(0, len(frame.payload))
+        payload = frame.payload[:n] + random.randbytes(random.choice((0, 1, 5)))
+        return replace(frame, payload=payload, fin=random.random() < 0.8)
+
+    def _encoded(self, opcode: int, payload: bytes) -> Frame:
+        """Return a message as extensions encode it, if there are any."""
+        if not self.extensions:
+            return Frame(opcode, payload)
+        if opcode == BINARY and self._random.random() < 0.01:
+            # It is decoded in several steps.
+            payload = bytes(self._random.choice((100_000, 700_000, 2_000_000)))
+        bits, payload = encode_alone(self.extensions, payload)
+        return Frame(opcode, payload, reserved=bits)
+
     def _message(self, chance: float) -> Frame:
         random = self._random
         if chance < 0.18:
@@ -227,8 +267,8 @@ class Writer:
         else:
             n = random.randint(0, 20)
         if random.random() < 0.5:
-            return Frame(BINARY, random.randbytes(n))
-        return Frame(TEXT, self._text(n).encode())
+            return self._encoded(BINARY, random.randbytes(n))
+        return self._encoded(TEXT, self._text(n).encode())
 
     def _text(self, most: int) -> str:
         """Return characters that take at most so many bytes, and mostly fill them."""
@@ -249,8 +289,8 @@ class Writer:
         for i, (start, end) in enumerate(zip([0, *cuts], [*cuts, n], strict=True)):
             if random.random() < 0.3:
                 yield self._control()
-            opcode = CONTINUATION if i else whole.opcode
-            yield Frame(opcode, whole.payload[start:end], fin=i == len(cuts))
+            first = whole if i == 0 else Frame(CONTINUATION)
+            yield replace(first, payload=whole.payload[start:end], fin=i == len(cuts))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -266,8 +266,8 @@ def test_difference_is_named_with_the_calls_up_to_it() -> None:
         "  # masks of Random(5), a TooBig is lifted",
         r"    .receive_data(b'\x82\x00')",
         r"    .receive_data(b'\x89\x04data')",
-        "gave, in anyws: ([(\"Ping(data=b'data')\",)], False, 0, 'OPEN', 'OPEN')",
-        "gave, in deaf: ([], False, 0, 'OPEN', 'OPEN')",
+        "gave, in anyws: ([(\"Ping(data=b'data')\",)], False, 0, 0, False, 'OPEN', 'OPEN')",
+        "gave, in deaf: ([], False, 0, 0, False, 'OPEN', 'OPEN')",
     ]
 
 
