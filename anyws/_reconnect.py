@@ -15,12 +15,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import anyio
 from anyio.abc import ByteStream, TaskGroup
 
 from ._client import ClientConnection, Connecting, connect
+from ._core.deflate import Deflate
+from ._core.extensions import Extension
 from ._core.headers import Headers, HeadersLike
 from ._core.uri import parse_uri
 from ._errors import ConcurrencyError, ConnectionClosed, InvalidURI
@@ -41,6 +43,8 @@ class ConnectKeywords(ConnectionKeywords, total=False):
     origin: str | None
     user_agent: str | None
     subprotocols: Sequence[str]
+    extensions: Sequence[Extension]
+    compression: Literal["deflate"] | Deflate | None
     ssl: stdlib_ssl.SSLContext | None
     server_hostname: str | None
     path: str | bytes | os.PathLike[str] | None

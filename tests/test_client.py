@@ -442,7 +442,7 @@ def plus(*fields: str) -> Callable[[Head], bytes]:
         pytest.param(
             plus("Sec-WebSocket-Extensions: permessage-deflate"),
             NegotiationError,
-            "extensions that were not offered: permessage-deflate",
+            "an extension that was not offered: permessage-deflate",
             id="extension",
         ),
         pytest.param(
