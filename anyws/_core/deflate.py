@@ -308,7 +308,9 @@ class _DeflateCodec(ExtensionCodec):
     def _drain(self, piece: bytes) -> Iterator[bytes]:
         """Yield `piece`, and whatever more there is in what zlib was given."""
         yield piece
-        while (inflate := self._decompressor) is not None:
+        while True:
+            inflate = self._decompressor
+            assert inflate is not None
             if inflate.eof:
                 self._restart()
                 rest = inflate.unused_data

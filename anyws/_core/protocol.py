@@ -382,9 +382,7 @@ class Protocol:
         """
         self._discarding = True
         self._held_back = False
-        self._pieces = None
-        self._give_up_held()
-        self._decoder = None
+        self._drop_held()
         return self.receive_data(b"")
 
     def _receive_frame(self, data: bytes, at: int, events: list[Event]) -> int:
@@ -700,6 +698,13 @@ class Protocol:
         self._buffer = self._decoded = None
         return b"" if held is None else held.take()
 
+    def _drop_held(self) -> None:
+        """Hold nothing of the current message any more: nobody wants it."""
+        self._held = 0
+        self._buffer = self._decoded = None
+        self._pieces = None
+        self._decoder = None
+
     def _stream(self, chunk: bytes, final: bool, events: list[Event]) -> None:
         """Report a piece of a message that is read as a stream."""
         piece: str | bytes = chunk
@@ -738,12 +743,10 @@ class Protocol:
 
     def _stop_reading(self) -> None:
         self.reading = Flow.CLOSED
-        self._pieces = None
         self.has_work = False
         self._left = 0
         self._pending = b""
-        self._give_up_held()
-        self._decoder = None
+        self._drop_held()
 
     # Writing
 
