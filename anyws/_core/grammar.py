@@ -21,7 +21,7 @@ __all__ = [
 #: Names and values of an extension's parameters, in order; None is a parameter without a value.
 ExtensionParameters = tuple[tuple[str, str | None], ...]
 
-# 256 extensions and parameters of them in one message; browsers send two.
+# 256 members of a list, parameters of extensions included; browsers send two or three.
 _MAX_ITEMS = 256
 
 # RFC 9110 §5.6.2
@@ -63,8 +63,14 @@ def split_tokens(values: Iterable[str]) -> list[str]:
     """Split the values of a comma-separated field into its members, empty ones left out.
 
     Takes time linear in the length (RFC 9110 §5.6.1).
+
+    Raises:
+        ValueError: more than 256 members.
     """
-    return [member.rstrip(" \t") for value in values for member in _MEMBER.findall(value)]
+    members = [member for value in values for member in _MEMBER.findall(value)]
+    if len(members) > _MAX_ITEMS:
+        raise ValueError(f"{len(members)} members in a list, limit {_MAX_ITEMS}")
+    return [member.rstrip(" \t") for member in members]
 
 
 def parse_extensions(values: Iterable[str]) -> list[NamedExtension]:
@@ -80,7 +86,7 @@ def parse_extensions(values: Iterable[str]) -> list[NamedExtension]:
         while at < len(value):
             name = _NAME.match(value, at)
             if name is None:
-                raise ValueError(f"extension name expected at {_excerpt(value, at)}")
+                raise ValueError(f"name of an extension expected at {_excerpt(value, at)}")
             at = name.end()
             parameters = []
             while parameter := _PARAMETER.match(value, at):
@@ -94,7 +100,9 @@ def parse_extensions(values: Iterable[str]) -> list[NamedExtension]:
                 raise ValueError(f"more than {_MAX_ITEMS} extensions and parameters")
             found.append(NamedExtension(name[1], tuple(parameters)))
             if at < len(value) and value[at] != ",":
-                raise ValueError(f"comma or parameter expected at {_excerpt(value, at)}")
+                raise ValueError(
+                    f"comma, or parameter of an extension, expected at {_excerpt(value, at)}"
+                )
             at = _skip_empty(value, at)
     return found
 

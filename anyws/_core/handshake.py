@@ -159,17 +159,17 @@ def check_response(
     upgrade = headers.get_all("Upgrade")
     if [value.lower() for value in upgrade] != ["websocket"]:
         raise InvalidHandshake(_wrong("Upgrade", upgrade, "websocket"))
-    connection = split_tokens(headers.get_all("Connection"))
+    try:
+        connection = split_tokens(headers.get_all("Connection"))
+        answered = parse_extensions(headers.get_all("Sec-WebSocket-Extensions"))
+    except ValueError as exc:
+        raise InvalidHandshake(f"the response cannot be read: {exc}") from exc
     if "upgrade" not in (token.lower() for token in connection):
         raise InvalidHandshake(_wrong("Connection", connection, "Upgrade"))
     accept = headers.get_all("Sec-WebSocket-Accept")
     expected = accept_value(key)
     if accept != [expected]:
         raise InvalidHandshake(_wrong("Sec-WebSocket-Accept", accept, expected))
-    try:
-        answered = parse_extensions(headers.get_all("Sec-WebSocket-Extensions"))
-    except ValueError as exc:
-        raise InvalidHandshake(f"Sec-WebSocket-Extensions cannot be read: {exc}") from exc
     agreed = agree_extensions(extensions, answered)
     chosen = headers.get_all("Sec-WebSocket-Protocol")
     if not chosen:
@@ -188,6 +188,13 @@ def check_request(request: Request) -> tuple[str, list[str], list[NamedExtension
     Returns:
         Its key, and the subprotocols and the extensions that it offers; or a refusal.
     """
+    try:
+        return _check_request(request)
+    except ValueError as exc:
+        return refuse(400, f"the request cannot be read: {exc}\n")
+
+
+def _check_request(request: Request) -> tuple[str, list[str], list[NamedExtension]] | Response:
     if request.method != "GET":
         response = refuse(405, f"method {request.method} is not allowed, only GET\n")
         response.headers["Allow"] = "GET"
@@ -222,11 +229,7 @@ def check_request(request: Request) -> tuple[str, list[str], list[NamedExtension
     offered = split_tokens(fields.get("sec-websocket-protocol", ()))
     if not all(map(is_token, offered)):
         return refuse(400, "Sec-WebSocket-Protocol has a name that is not a token\n")
-    try:
-        extensions = parse_extensions(fields.get("sec-websocket-extensions", ()))
-    except ValueError as exc:
-        return refuse(400, f"Sec-WebSocket-Extensions cannot be read: {exc}\n")
-    return keys[0], offered, extensions
+    return keys[0], offered, parse_extensions(fields.get("sec-websocket-extensions", ()))
 
 
 def select_subprotocol(supported: Sequence[str], offered: Sequence[str]) -> str | None:

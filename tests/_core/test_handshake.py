@@ -276,6 +276,9 @@ UNWELCOME: list[tuple[str, dict[str, str | list[str] | None], int, str]] = [
     ("key not ASCII", {"Sec-WebSocket-Key": "é" * 24}, 400, "expected 16 bytes"),
     ("subprotocol no token", {"Sec-WebSocket-Protocol": "chat, a b"}, 400, "not a token"),
     ("subprotocol not ASCII", {"Sec-WebSocket-Protocol": "é"}, 400, "not a token"),
+    ("too many subprotocols", {"Sec-WebSocket-Protocol": "a," * 257}, 400, "257 members in a list"),
+    ("too many upgrades", {"Upgrade": "a," * 257}, 400, "257 members in a list"),
+    ("bad extensions", {"Sec-WebSocket-Extensions": "a b"}, 400, "cannot be read: comma"),
     ("body", {"Content-Length": "5"}, 400, "has no body"),
     ("body in chunks", {"Transfer-Encoding": "chunked"}, 400, "has no body"),
 ]
