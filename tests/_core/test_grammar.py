@@ -44,7 +44,7 @@ def test_comma_separated_values_are_split(values: list[str], members: list[str])
 
 def test_a_list_has_as_many_members_as_it_may_have() -> None:
     assert len(split_tokens(["a," * 255, "a"])) == 256
-    with pytest.raises(ValueError, match="^257 members in a list, limit 256$"):
+    with pytest.raises(ValueError, match=r"^257 members in a list, limit 256$"):
         split_tokens(["a," * 256, "a"])
 
 
