@@ -114,6 +114,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         "_send_timer",
         "_sent_close",
         "_skipping",
+        "_work_planned",
         "extensions",
         "request",
         "response",
@@ -145,6 +146,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         # Reading
         self._paused_at = 0.0
         self._paused_s = 0.0
+        self._work_planned = False
         self._skipping = False  # the rest of a message whose stream was left early
 
         # Writing
@@ -355,7 +357,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if self._paused:
             self._end_pause()
             if self._working:
-                self._reactor.call_soon(self._work)
+                self._plan_work()
             else:
                 self._read_on()
 
@@ -375,11 +377,13 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._working = True
             if not self._paused:
                 self._transport.pause_reading()
-        if not self._paused:
+        if not self._paused and not self._work_planned:
+            self._work_planned = True
             self._reactor.call_soon(self._work)
 
     def _work(self) -> None:
         """Take the next step, unless the application has to catch up first."""
+        self._work_planned = False
         if self._working and not self._paused and self._state is not _CLOSED:
             self.feed(b"")
 
@@ -554,7 +558,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 if self._state is not _OPEN:
                     raise await self._no_longer_open()
             slices.append(masking.apply(protocol.encode(b"", final=True)))
-            frame = protocol.send_slices(slices, masking, is_text, bits)
+            self._transport.write_all(protocol.send_slices(slices, masking, is_text, bits))
         except BaseException as exc:
             protocol.cancel_message()
             if isinstance(exc, Exception):
@@ -562,7 +566,6 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             raise
         finally:
             self._release_turn()
-        self._transport.write_all(frame)
 
     def _framing_failed(self, exc: Exception) -> None:
         """Give up if an extension could not encode a message: the peer could not follow it."""
