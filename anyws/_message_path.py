@@ -182,24 +182,20 @@ class MessagePath:
                 inbox.append(event)
             else:
                 self._handle(event)
-        if inbox:
-            if self._incoming != "keep":
-                self._drop_inbox()
-                if self._protocol.has_work or self._working:
-                    self._plan_work()
-                return
+        if not inbox:
+            self._check_unfinished()
+        elif self._incoming != "keep":
+            self._drop_inbox()
+        else:
             self._unread_bytes += n
             if (
                 self._unread_bytes >= self._max_buffer or len(inbox) >= _MAX_UNREAD_MESSAGES
             ) and not self._discarding:
                 self._pause()
-            if self._protocol.has_work or self._working:
-                self._plan_work()
+        if self._protocol.has_work or self._working:
+            self._plan_work()
+        if inbox:
             self._arrival.wake_now()
-        else:
-            self._check_unfinished()
-            if self._protocol.has_work or self._working:
-                self._plan_work()
 
     async def __anext__(self) -> str | bytes:
         try:
