@@ -5,6 +5,7 @@ Frames are encoded by `wire.py`, which shares nothing with the package.
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
@@ -70,6 +71,9 @@ def peer(request: pytest.FixtureRequest) -> Peer:
 @pytest.fixture
 def traced() -> Iterator[Callable[[], int]]:
     """Trace memory; return a function that tells the peak since the test began, in bytes."""
+    # What the collector sets free may have something to do at its end, and take memory for that.
+    gc.collect()
+    gc.disable()
     tracemalloc.start()
     try:
         start = tracemalloc.get_traced_memory()[0]
@@ -77,6 +81,7 @@ def traced() -> Iterator[Callable[[], int]]:
         yield lambda: tracemalloc.get_traced_memory()[1] - start
     finally:
         tracemalloc.stop()
+        gc.enable()
 
 
 # What frames mean: each case whole, byte by byte, and with a frame behind it.
