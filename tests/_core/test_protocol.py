@@ -5,12 +5,12 @@ Frames are encoded by `wire.py`, which shares nothing with the package.
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import textwrap
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -68,12 +68,12 @@ def peer(request: pytest.FixtureRequest) -> Peer:
     return Peer(request.param)
 
 
-@pytest.fixture
+@contextmanager
 def traced() -> Iterator[Callable[[], int]]:
-    """Trace memory; return a function that tells the peak since the test began, in bytes."""
-    # What the collector sets free may have something to do at its end, and take memory for that.
-    gc.collect()
-    gc.disable()
+    """Trace memory; yield a function that tells the peak since the block began, in bytes.
+
+    Not a fixture: between those and the test, pytest notes how far it has come.
+    """
     tracemalloc.start()
     try:
         start = tracemalloc.get_traced_memory()[0]
@@ -81,7 +81,6 @@ def traced() -> Iterator[Callable[[], int]]:
         yield lambda: tracemalloc.get_traced_memory()[1] - start
     finally:
         tracemalloc.stop()
-        gc.enable()
 
 
 # What frames mean: each case whole, byte by byte, and with a frame behind it.
@@ -997,21 +996,20 @@ def test_discarding_still_refuses_what_the_rfc_forbids(peer: Peer) -> None:
 @both_sides
 @pytest.mark.parametrize("max_size", [1 << 20, None], ids=["limited", "unlimited"])
 @pytest.mark.parametrize("n", [2**31, 2**62, 2**63 - 1])
-def test_declared_length_allocates_nothing(
-    n: int, max_size: int | None, is_client: bool, traced: Callable[[], int]
-) -> None:
-    peer = Peer(is_client, max_size=max_size)
-    for _ in range(3):
-        peer.receive(Frame(BINARY, b"abc", length=n))
-    assert peer.protocol.unfinished_bytes < 100
-    assert traced() < 20_000
+def test_declared_length_allocates_nothing(n: int, max_size: int | None, is_client: bool) -> None:
+    with traced() as peak:
+        peer = Peer(is_client, max_size=max_size)
+        for _ in range(3):
+            peer.receive(Frame(BINARY, b"abc", length=n))
+        assert peer.protocol.unfinished_bytes < 100
+        assert peak() < 20_000
 
 
 @both_sides
 @pytest.mark.parametrize("payload", [b"", b"a"], ids=["empty", "1 byte"])
 @pytest.mark.parametrize("reading", ["whole", "as a stream", "discarding"])
 def test_fragments_cost_no_memory_of_their_own(
-    is_client: bool, payload: bytes, reading: str, traced: Callable[[], int]
+    is_client: bool, payload: bytes, reading: str
 ) -> None:
     # R-C1
     peer = Peer(is_client, max_size=None, max_fragments=None)
@@ -1019,14 +1017,15 @@ def test_fragments_cost_no_memory_of_their_own(
         peer.protocol.read_as_stream()
     elif reading == "discarding":
         peer.protocol.discard()
-    peer.receive(Frame(BINARY, b"", fin=False))
-    data = encode(*[Frame(CONTINUATION, payload, fin=False)] * 100, to_server=not is_client)
-    for _ in range(50):
-        peer.protocol.receive_data(data)
-    held = 5000 * len(payload) if reading == "whole" else 0
-    assert peer.protocol.unfinished_bytes == held
-    # Twice what is held while its buffer grows, and the events of one call.
-    assert traced() < 2 * held + 100_000
+    with traced() as peak:
+        peer.receive(Frame(BINARY, b"", fin=False))
+        data = encode(*[Frame(CONTINUATION, payload, fin=False)] * 100, to_server=not is_client)
+        for _ in range(50):
+            peer.protocol.receive_data(data)
+        held = 5000 * len(payload) if reading == "whole" else 0
+        assert peer.protocol.unfinished_bytes == held
+        # Twice what is held while its buffer grows, and the events of one call.
+        assert peak() < 2 * held + 100_000
 
 
 def test_a_million_empty_fragments_keep_memory_flat() -> None:
