@@ -95,17 +95,24 @@ def received_bytes(draw: st.DrawFn, *, to_server: bool) -> bytes:
 
 
 @st.composite
-def reading_scripts(draw: st.DrawFn) -> Script:
-    """Bytes in any pieces, by either way in, and calls in between that change how they are read."""
-    is_client = draw(sides)
+def calls_with(draw: st.DrawFn, data: bytes) -> list[Call]:
+    """Calls that bring `data` in pieces, with others in between."""
     calls: list[Call] = []
-    for piece in pieces(draw(received_bytes(to_server=not is_client)), draw(cuts)):
+    for piece in pieces(data, draw(cuts)):
         calls += draw(st.lists(reading_calls, max_size=1))
         at_most = draw(st.sampled_from([None, 1000, 5000, 1 << 20]))
         if at_most is None:
             calls.append(Call("receive_data", (piece,)))
         else:
             calls.append(Call(FILL, (piece, at_most)))
+    return calls
+
+
+@st.composite
+def reading_scripts(draw: st.DrawFn) -> Script:
+    """Bytes in any pieces, by either way in, and calls in between that change how they are read."""
+    is_client = draw(sides)
+    calls = draw(calls_with(draw(received_bytes(to_server=not is_client))))
     return Script(
         is_client,
         draw(limits),

@@ -21,10 +21,10 @@ from anyws.testing import BINARY, CONTINUATION, TEXT, Frame
 
 from ..builds import INSTALLED, load_pure
 from .test_builds import (
+    calls_with,
     fragment_limits,
     large_payloads,
     limits,
-    reading_calls,
     two_builds,
     writing_calls,
 )
@@ -43,7 +43,6 @@ from .test_protocol import (
 from .transcripts import (
     CANCEL,
     EXTENSIONS,
-    FILL,
     Call,
     Script,
     encode_alone,
@@ -91,15 +90,7 @@ def _in_fragments(frame: Frame, fractions: list[float]) -> Iterator[Frame]:
 @st.composite
 def extended_reading_scripts(draw: st.DrawFn) -> Script:
     is_client, names = draw(sides), draw(extension_names)
-    calls: list[Call] = []
-    data = draw(extended_bytes(names=names, to_server=not is_client))
-    for piece in pieces(data, draw(cuts)):
-        calls += draw(st.lists(reading_calls, max_size=1))
-        at_most = draw(st.sampled_from([None, 1000, 1 << 20]))
-        if at_most is None:
-            calls.append(Call("receive_data", (piece,)))
-        else:
-            calls.append(Call(FILL, (piece, at_most)))
+    calls = draw(calls_with(draw(extended_bytes(names=names, to_server=not is_client))))
     return Script(
         is_client,
         draw(limits),
