@@ -557,7 +557,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 await self._reactor.checkpoint()
                 if self._state is not _OPEN:
                     raise await self._no_longer_open()
-            slices.append(masking.apply(protocol.encode(b"", final=True)))
+            if protocol.is_encoding:
+                slices.append(masking.apply(protocol.encode(b"", final=True)))
             self._transport.write_all(protocol.send_slices(slices, masking, is_text, bits))
         except BaseException as exc:
             protocol.cancel_message()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import random
-import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -38,6 +37,7 @@ from anyws.testing import (
     run_handler,
 )
 
+from .memory import traced
 from .scripted import Role, both_roles, settle
 
 pytestmark = pytest.mark.anyio
@@ -255,6 +255,13 @@ async def test_compression_is_a_choice_for_each_message(role: Role) -> None:
 
 
 @both_roles
+async def test_large_message_that_is_not_to_be_compressed_is_sent_as_it_is(role: Role) -> None:
+    async with meet(role) as (ws, peer):
+        await ws.send(b"a" * 200_000, compress=False)
+        await peer.expect(Frame(BINARY, b"a" * 200_000))
+
+
+@both_roles
 async def test_fragment_can_be_decompressed_once_it_is_there(role: Role) -> None:
     async with meet(role) as (ws, peer):
         inflate = zlib.decompressobj(-15)
@@ -453,9 +460,7 @@ async def test_bomb_ends_in_1009_and_little_memory(
     ]
     async with meet(role, max_size=4 * MIB) as (ws, peer):
         data = peer.encode(*frames)
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
+        with traced() as peak:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(peer.send, data)
                 with pytest.raises(ConnectionClosedError) as caught:
@@ -463,10 +468,7 @@ async def test_bomb_ends_in_1009_and_little_memory(
                 assert caught.value.sent is not None
                 assert caught.value.sent.code == 1009
                 tasks.cancel_scope.cancel()
-            peak = tracemalloc.get_traced_memory()[1] - before
-        finally:
-            tracemalloc.stop()
-    assert peak < 2 * 4 * MIB
+            assert peak() < 2 * 4 * MIB
 
 
 @both_roles
@@ -490,16 +492,12 @@ async def test_stream_of_a_bomb_waits_for_its_reader(role: Role) -> None:
         await peer.send(Frame(BINARY, data, reserved=RSV1), Frame(TEXT, b"next"))
         size = 0
         async with ws.receive_stream() as chunks:
-            tracemalloc.start()
-            try:
+            with traced() as peak:
                 await settle()
-                held = tracemalloc.get_traced_memory()[1]
-            finally:
-                tracemalloc.stop()
+                assert peak() < 4 * MIB
             async for chunk in chunks:
                 size += len(chunk)
         assert size == 64 * MIB
-        assert held < 4 * MIB
         assert await ws.receive() == "next"
 
 
@@ -525,13 +523,9 @@ async def test_unread_messages_count_as_large_as_they_are(role: Role) -> None:
         frames = [Frame(BINARY, deflated(bytes(MIB)), reserved=RSV1)] * 100
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(peer.send, *frames)
-            tracemalloc.start()
-            try:
+            with traced() as peak:
                 await settle()
-                held = tracemalloc.get_traced_memory()[0]
-            finally:
-                tracemalloc.stop()
-            assert held < 5 * MIB
+                assert peak() < 5 * MIB
             for _ in range(100):
                 assert await ws.receive() == bytes(MIB)
 

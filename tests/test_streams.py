@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
@@ -18,6 +16,7 @@ from anyws import (
 )
 from anyws.testing import BINARY, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
+from .memory import traced
 from .scripted import MEMORY, Role, both_roles, settle
 
 pytestmark = pytest.mark.anyio
@@ -155,15 +154,13 @@ async def test_large_message_passes_in_bounded_memory() -> None:
     async with MEMORY.scripted("client", capacity=1 << 16) as (ws, peer):
         received = 0
         async with anyio.create_task_group() as tasks:
-            tracemalloc.start()
-            tasks.start_soon(send, peer)
-            async with ws.receive_stream() as chunks:
-                async for piece in chunks:
-                    received += len(piece)
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
+            with traced() as peak:
+                tasks.start_soon(send, peer)
+                async with ws.receive_stream() as chunks:
+                    async for piece in chunks:
+                        received += len(piece)
+                assert peak() < 4 << 20
         assert received == size
-        assert peak < 4 << 20
 
 
 @both_roles

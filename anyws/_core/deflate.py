@@ -277,7 +277,9 @@ class _DeflateCodec(ExtensionCodec):
     def decode(self, data: bytes, *, final: bool) -> Iterable[bytes]:
         if not final or len(data) > _INPUT:
             return self._decode_slices(data, final)
-        inflate, piece = self._inflate(data + _TAIL)
+        piece = self._inflate(data + _TAIL)
+        inflate = self._decompressor
+        assert inflate is not None
         if len(piece) == _OUTPUT or inflate.eof:
             return self._decode_rest(piece)
         self._end_message()
@@ -296,9 +298,9 @@ class _DeflateCodec(ExtensionCodec):
 
     def _decode_slices(self, data: bytes, final: bool) -> Iterator[bytes]:
         for at in range(0, len(data), _INPUT):
-            yield from self._drain(self._inflate(data[at : at + _INPUT])[1])
+            yield from self._drain(self._inflate(data[at : at + _INPUT]))
         if final:
-            yield from self._decode_rest(self._inflate(_TAIL)[1])
+            yield from self._decode_rest(self._inflate(_TAIL))
 
     def _decode_rest(self, piece: bytes) -> Iterator[bytes]:
         """Yield what the end of a message comes to, of which `piece` is the first."""
@@ -320,16 +322,16 @@ class _DeflateCodec(ExtensionCodec):
                 rest = inflate.unconsumed_tail
                 if not rest and len(piece) < _OUTPUT:
                     return
-            _, piece = self._inflate(rest)
+            piece = self._inflate(rest)
             yield piece
 
-    def _inflate(self, data: bytes) -> tuple[_Decompress, bytes]:
-        """Return the decompressor, and at most `_OUTPUT` bytes of what it makes of `data`."""
+    def _inflate(self, data: bytes) -> bytes:
+        """Return at most `_OUTPUT` bytes of what `data` decompresses to."""
         inflate = self._decompressor
         if inflate is None:
             inflate = self._decompressor = self._deflate.engine.decompressobj(-self._window_in)
         try:
-            return inflate, inflate.decompress(data, _OUTPUT)
+            return inflate.decompress(data, _OUTPUT)
         except self._deflate.engine.error as exc:
             raise ValueError(f"compressed data is broken: {exc}") from exc
 

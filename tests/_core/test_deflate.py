@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import random
 import re
-import tracemalloc
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
@@ -22,6 +21,8 @@ from anyws import LocalProtocolError, NegotiationError
 from anyws._core.deflate import Deflate, with_compression
 from anyws._core.extensions import Extension, ExtensionCodec
 from anyws._core.grammar import ExtensionParameters, NamedExtension, parse_extensions
+
+from ..memory import traced
 
 KiB = 1024
 
@@ -1009,17 +1010,14 @@ def test_bomb_is_decoded_as_far_as_it_is_asked_for(final: bool, engine: ModuleTy
     data = deflated(bytes(size), level=9)
     assert len(data) < 80 * KiB
     codec = new_codec(engine=engine)
-    tracemalloc.start()
-    try:
+    with traced() as peak:
         pieces = iter(codec.decode(data, final=final))
         total = count = 0
         for piece in pieces:
             assert len(piece) <= 64 * KiB
             total += len(piece)
             count += 1
-        assert tracemalloc.get_traced_memory()[1] < 512 * KiB
-    finally:
-        tracemalloc.stop()
+        assert peak() < 512 * KiB
     if final:
         assert total == size
     assert size / (64 * KiB) <= count <= size / (64 * KiB) + 10

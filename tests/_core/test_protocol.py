@@ -8,9 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -29,6 +27,7 @@ from anyws.testing import (
     close_frame,
 )
 
+from ..memory import traced
 from .wire import MASK, encode, masked
 
 both_sides = pytest.mark.parametrize("is_client", [False, True], ids=["server", "client"])
@@ -66,21 +65,6 @@ class Peer:
 def peer(request: pytest.FixtureRequest) -> Peer:
     """Return a side with the default limits: a server, then a client."""
     return Peer(request.param)
-
-
-@contextmanager
-def traced() -> Iterator[Callable[[], int]]:
-    """Trace memory; yield a function that tells the peak since the block began, in bytes.
-
-    Not a fixture: between those and the test, pytest notes how far it has come.
-    """
-    tracemalloc.start()
-    try:
-        start = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        yield lambda: tracemalloc.get_traced_memory()[1] - start
-    finally:
-        tracemalloc.stop()
 
 
 # What frames mean: each case whole, byte by byte, and with a frame behind it.
