@@ -6,92 +6,40 @@ read. It must not know listeners, handlers or other connections: that is `_serve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Unpack
 
+import anyio
 from anyio.abc import ByteStream
 
-from ._connection import Connection
-from ._core.deflate import Deflate, with_compression
-from ._core.extensions import Extension, new_codecs, select_extensions
-from ._core.grammar import NamedExtension
-from ._core.handshake import (
-    BadRequest,
-    accept_request,
-    check_request,
-    check_subprotocols,
-    refuse,
-    select_subprotocol,
-)
-from ._core.headers import Request, Response, check_text
+from ._accepting import Accepting, AcceptKeywords, ProcessRequest
+from ._answer import Admission, Answer, Steps, answer_steps
+from ._core.handshake import BadRequest, refuse
+from ._core.headers import Headers, Response
 from ._core.http1 import ServerHandshake
-from ._core.protocol import Protocol
-from ._errors import InvalidHandshake
+from ._errors import InvalidHandshake, LocalProtocolError
 from ._io.bytestream import ByteStreamTransport
-from ._io.reactors import new_reactor
-from ._io.transport import Timer, Transport
+from ._io.reactors import interrupted, new_reactor, uninterrupted
+from ._io.transport import READ_SIZE, Timer, Transport
 from ._lifetime import Background, Block
-from ._options import (
-    DEFAULT_USER_AGENT,
-    OPEN_TIMEOUT,
-    ConnectionKeywords,
-    ConnectionOptions,
-    check_seconds,
-    connection_options,
-)
+from ._server_connection import ServerConnection
 
 if TYPE_CHECKING:
     import ssl as stdlib_ssl
 
-__all__ = [
-    "LINGER",
-    "Accepting",
-    "Opening",
-    "ServerConnection",
-    "WrappedServer",
-    "start_tls",
-    "wrap_server",
-]
+__all__ = ["LINGER", "Opening", "WrappedServer", "start_tls", "wrap_server"]
+
+StartTask = Callable[..., object]
 
 #: 1 s for the peer to read a refusal and close: closing first, with bytes of its unread, would
 #: reset the connection and take the refusal away from it.
 LINGER = 1.0
 
 
-class ServerConnection(Connection):
-    """The server's end of a WebSocket connection; made by `serve`."""
-
-    _is_client = False
-
-
-@dataclass(frozen=True, slots=True)
-class Accepting:
-    """What the server's part of an opening handshake needs to know."""
-
-    subprotocols: tuple[str, ...]
-    extensions: tuple[Extension, ...]
-    server_header: str | None
-    open_timeout: float | None
-    ssl: stdlib_ssl.SSLContext | None
-    connection: ConnectionOptions
-
-    def __post_init__(self) -> None:
-        if self.server_header is not None:
-            check_text("server_header", self.server_header)
-
-
-def wrap_server(
-    stream: ByteStream,
-    *,
-    subprotocols: Sequence[str] = (),
-    extensions: Sequence[Extension] = (),
-    compression: Literal["deflate"] | Deflate | None = None,
-    server_header: str | None = DEFAULT_USER_AGENT,
-    open_timeout: float | None = OPEN_TIMEOUT,
-    **options: Unpack[ConnectionKeywords],
-) -> WrappedServer:
+def wrap_server(stream: ByteStream, **options: Unpack[AcceptKeywords]) -> WrappedServer:
     """Do the server's part of the opening handshake over a byte stream that has been accepted.
 
     Use it as `async with wrap_server(stream) as connection`; leaving the block closes the
@@ -99,25 +47,19 @@ def wrap_server(
 
     Args:
         stream: connected, with TLS done if there is to be any.
-        subprotocols, extensions, compression, server_header, open_timeout, options: as for `serve`.
+        options: as for `serve`: `subprotocols`, `select_subprotocol`, `extensions`, `compression`,
+            `origins`, `auth`, `process_request`, `process_response`, `server_header`,
+            `open_timeout`, and those of `ConnectionOptions`.
 
     Raises:
-        InvalidHandshake: the request was refused; the peer has been told why.
+        InvalidHandshake: the request was answered otherwise; the peer has been told why.
         TimeoutError: `open_timeout` ran out; the peer has been told so.
         OSError: the stream ended or broke before there was a request.
+        TypeError, ValueError, LocalProtocolError: an option cannot be used.
 
     Cancelling: the stream is closed.
     """
-    check_seconds("open_timeout", open_timeout, optional=True)
-    accepting = Accepting(
-        check_subprotocols(subprotocols),
-        with_compression(extensions, compression),
-        server_header,
-        open_timeout,
-        None,
-        connection_options(options),
-    )
-    return WrappedServer(stream, accepting)
+    return WrappedServer(stream, Accepting().changed(options))
 
 
 class WrappedServer(Block[ServerConnection]):
@@ -134,6 +76,11 @@ class WrappedServer(Block[ServerConnection]):
         transport = ByteStreamTransport(reactor, self._stream)
         arrival = reactor.new_waiter()
         results: list[ServerConnection | Exception] = []
+        hooks: list[Callable[[], Awaitable[None]]] = []  # that have to be waited for
+
+        def start(function: Callable[..., Awaitable[None]], *args: object) -> None:
+            hooks.append(partial(function, *args))
+            arrival.wake()
 
         def ended(_: Opening, result: ServerConnection | Exception) -> None:
             results.append(result)
@@ -142,9 +89,13 @@ class WrappedServer(Block[ServerConnection]):
         try:
             await background.start(reactor)
             await background.start(transport)
-            Opening(transport, self._accepting, ended).start(self._accepting.open_timeout)
+            opening = Opening(transport, self._accepting, ended, start)
+            opening.start(self._accepting.open_timeout)
             while not results:
-                await arrival.wait()
+                if hooks:
+                    await hooks.pop()()
+                else:
+                    await arrival.wait()
         except BaseException:
             transport.abort()
             raise
@@ -160,34 +111,67 @@ class WrappedServer(Block[ServerConnection]):
 class Opening:
     """The opening handshake of one connection, driven by what its transport pushes.
 
-    It takes no task: what most requests need is an answer at once. A refusal is sent, and then the
-    peer has a moment to read it before the transport is closed.
+    It takes no task, unless a hook of the application has something to wait for: what most requests
+    need is an answer at once. A refusal is sent, and then the peer has a moment to read it before
+    the transport is closed.
 
     Args:
         transport: not started; aborted if the handshake fails.
         accepting: how to answer.
         ended: called once, with the open connection, or with what the handshake failed by:
             `InvalidHandshake`, `TimeoutError`, or another `OSError`. May not raise.
+        start_task: runs an async function in a task, for hooks that wait.
+        admission: of the server, if there is one.
+        handler_hook: the `process_request` of a handler that has one.
     """
 
-    __slots__ = ("_accepting", "_deadline", "_ended", "_error", "_http", "_timer", "_transport")
+    __slots__ = (
+        "_accepting",
+        "_admission",
+        "_answering",
+        "_connection",
+        "_deadline",
+        "_early",
+        "_ended",
+        "_error",
+        "_handler_hook",
+        "_has_begun",
+        "_http",
+        "_left",
+        "_peer_is_done",
+        "_start_task",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(
         self,
         transport: Transport,
         accepting: Accepting,
         ended: Callable[[Opening, ServerConnection | Exception], None],
+        start_task: StartTask,
+        admission: Admission | None = None,
+        handler_hook: ProcessRequest | None = None,
     ) -> None:
         self._transport = transport
         self._accepting = accepting
         self._ended = ended
+        self._start_task = start_task
+        self._admission = admission
+        self._handler_hook = handler_hook
         self._http = ServerHandshake()
+        self._has_begun = False
+        self._connection: ServerConnection | None = None  # once there is a request
+        self._answering: anyio.CancelScope | None = None  # a hook that is waited for
+        self._early: list[bytes] | None = None  # what came while it was
+        self._peer_is_done = False
         self._error: Exception | None = None  # what it was refused for
+        self._left = 0  # bytes of the refusal that had not been sent when it was last looked at
         self._deadline = inf
         self._timer: Timer | None = None
 
     def start(self, seconds: float | None) -> None:
-        """Begin; the request has to come within so many seconds."""
+        """Begin; the request has to come, and be answered, within so many seconds."""
         if seconds is not None:
             reactor = self._transport.reactor
             self._deadline = reactor.clock() + seconds
@@ -198,33 +182,48 @@ class Opening:
         """Refuse it, for the server is stopping; nothing if it has been refused or has ended."""
         self._refuse(refuse(503, "the server is stopping\n"))
 
+    def cut_short(self, text: str) -> None:
+        """Refuse it with 503 for want of room, and close at once."""
+        self._refuse(refuse(503, f"{text}\n"))
+        self._transport.abort()
+
     # Called by the transport
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the request, and answer it once it is complete."""
         if self._error is not None:
             return
+        if self._early is not None:
+            self._early.append(data)
+            if sum(map(len, self._early)) >= READ_SIZE:
+                self._transport.pause_reading()
+            return
         if self._transport.reactor.clock() >= self._deadline:
             self._time_out()
             return
+        self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        self._has_begun = True
         try:
             request = self._http.receive_data(data)
         except BadRequest as exc:
             self._refuse(refuse(exc.status_code, f"{exc}\n"))
             return
         if request is not None:
-            answer = check_request(request)
-            if isinstance(answer, Response):
-                self._refuse(answer)
-            else:
-                self._accept(request, *answer)
+            self._connection = ServerConnection(self._transport, self._accepting, request)
+            self._answer(answer_steps(self._connection, self._admission, self._handler_hook))
 
     def eof(self) -> None:
-        """Take note that the peer will send no more."""
-        self._error = self._error or ConnectionResetError(
-            "the peer left before it had sent a request"
-        )
-        self._transport.abort()
+        """Take note that the peer will send no more; it may still want to read an answer."""
+        self._peer_is_done = True
+        if self._error is not None:
+            self._leave_if_sent()
+        elif not self._has_begun:
+            self._error = ConnectionResetError("the peer left before it had sent a request")
+            self._transport.abort()
+        elif self._connection is None:
+            self._receive(b"")
 
     def lost(self, exc: Exception | None) -> None:
         """Take note of the end of the transport."""
@@ -232,61 +231,127 @@ class Opening:
         if not isinstance(error, OSError | InvalidHandshake):
             error = ConnectionResetError(f"the byte stream broke: {exc!r}")
             error.__cause__ = exc
+        self._error = error
+        self._stop_answering()
+        if self._connection is not None:
+            self._connection.lost(exc)
         self._end(error)
 
     def drained(self) -> None:
         """Take note that there is room to write again."""
 
-    def _accept(
-        self,
-        request: Request,
-        key: str,
-        offered: Sequence[str],
-        offered_extensions: Sequence[NamedExtension],
-    ) -> None:
-        accepting = self._accepting
-        options = accepting.connection
-        subprotocol = select_subprotocol(accepting.subprotocols, offered)
-        selected = select_extensions(accepting.extensions, offered_extensions)
-        extensions = [named for _, named in selected]
-        response = accept_request(key, subprotocol, extensions, accepting.server_header)
-        transport = self._transport
-        transport.write(self._http.send_response(response))
+    # Answering
+
+    def _answer(self, steps: Steps) -> None:
+        """Find out what to answer, in a task if a hook has to be waited for."""
+        try:
+            awaitable = next(steps)
+        except StopIteration as stop:
+            self._send(stop.value)
+        else:
+            self._early = []
+            self._start_task(self._await_steps, steps, awaitable)
+
+    @uninterrupted
+    async def _await_steps(self, steps: Steps, awaitable: Awaitable[object]) -> None:
+        """Wait for what the hooks wait for; cancelled when the handshake is over without that."""
+        answer: Answer | None = None
+        try:
+            with anyio.CancelScope() as self._answering:
+                if self._error is not None:  # since the task was started
+                    self._answering.cancel()
+                answer = await _drive(steps, awaitable)
+        finally:
+            self._answering = None
+            steps.close()
+            if answer is None:
+                self.cancel()  # nothing, unless it was from outside
+        if self._error is None and answer is not None:
+            self._send(answer)
+
+    def _send(self, answer: Answer) -> None:
+        if answer.response.status_code == 101:
+            self._accept(answer)
+        else:
+            self._refuse(answer.response)
+
+    def _accept(self, answer: Answer) -> None:
+        connection, transport = self._connection, self._transport
+        assert connection is not None
+        try:
+            data = self._http.send_response(answer.response)
+        except LocalProtocolError as exc:
+            self._refuse_unsendable(exc)
+            return
+        transport.write(data)
         transport.flush_soon()
-        connection = ServerConnection(
-            transport,
-            Protocol(
-                is_client=False,
-                max_size=options.max_size,
-                max_fragments=options.max_fragments,
-                extensions=new_codecs(selected, is_client=False),
-            ),
-            options,
-            request=request,
-            response=response,
-            subprotocol=subprotocol,
-            extensions=extensions,
-        )
+        connection._open(answer.response, answer.subprotocol, answer.extensions)
         transport.receiver = connection
-        trailing = self._http.trailing_data()
+        early, self._early = self._early, None
+        trailing = self._http.trailing_data() + b"".join(early or ())
+        if early:
+            transport.resume_reading()
         if trailing:
             connection.feed(trailing)
         self._end(connection)
+        if self._peer_is_done:
+            connection.eof()
 
     def _refuse(self, response: Response) -> None:
         """Send a refusal, and give the peer a moment to read it before the connection goes."""
         if self._error is not None:
             return
-        message = f"refused with {response.status_code}: {response.body.decode().strip()}"
+        try:
+            data = self._http.send_response(_finished(response, self._accepting.server_header))
+        except LocalProtocolError as exc:
+            self._refuse_unsendable(exc)
+            return
+        message = f"answered with {response.status_code} {response.reason_phrase}".rstrip()
+        if response.headers.get("Content-Type", "").startswith("text/plain"):
+            message += f": {response.body[:200].decode(errors='replace').strip()}"
         is_late = response.status_code == 408
         self._error = TimeoutError(message) if is_late else InvalidHandshake(message)
-        self._stop_timer()
-        self._transport.write(self._http.send_response(response))
-        self._timer = self._transport.reactor.call_later(LINGER, self._transport.abort)
+        self._stop_answering()
+        self._transport.write(data)
         self._transport.write_eof()
+        self._linger()
+        if self._early is not None:
+            self._transport.resume_reading()
+        if self._peer_is_done:
+            self._leave_if_sent()
+
+    def _refuse_unsendable(self, exc: LocalProtocolError) -> None:
+        """Answer for a hook whose response cannot be put on the wire."""
+        assert self._connection is not None, "only hooks make such a response"
+        self._connection._log_hook_error(exc)
+        self._refuse(refuse(500, "the server failed to answer the request\n"))
+
+    def _linger(self) -> None:
+        """Give the peer a moment, and then another one as long as it reads a refusal."""
+        self._stop_timer()
+        self._left = self._transport.unsent
+        self._timer = self._transport.reactor.call_later(LINGER, self._linger_on)
+
+    def _linger_on(self) -> None:
+        if 0 < self._transport.unsent < self._left:
+            self._linger()
+        else:
+            self._transport.abort()
+
+    def _leave_if_sent(self) -> None:
+        """Close: the peer has the refusal, and will send nothing that would reset it."""
+        if not self._transport.unsent:
+            self._transport.abort()
 
     def _time_out(self) -> None:
-        self._refuse(refuse(408, "the request took too long\n"))
+        if self._connection is None:
+            self._refuse(refuse(408, "the request took too long\n"))
+        else:
+            self._refuse(refuse(503, "the server took too long to answer\n"))
+
+    def _stop_answering(self) -> None:
+        if self._answering is not None:
+            self._answering.cancel()
 
     def _end(self, result: ServerConnection | Exception) -> None:
         self._stop_timer()
@@ -296,6 +361,39 @@ class Opening:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+async def _drive(steps: Steps, awaitable: Awaitable[object]) -> Answer:
+    """Await what the steps yield until they end."""
+    while True:
+        try:
+            try:
+                value = await _wait_for(awaitable)
+            except Exception as exc:
+                awaitable = steps.throw(exc)
+            else:
+                awaitable = steps.send(value)
+        except StopIteration as stop:
+            answer: Answer = stop.value
+            return answer
+
+
+@interrupted
+async def _wait_for(awaitable: Awaitable[object]) -> object:
+    return await awaitable
+
+
+def _finished(response: Response, server_header: str | None) -> Response:
+    """Return a final response with the fields that every one has (RFC 9110 §6.6.1)."""
+    # Imported late, for refusals only.
+    from email.utils import formatdate
+
+    headers = Headers(response.headers)
+    if "Date" not in headers:
+        headers.add("Date", formatdate(usegmt=True))
+    if server_header is not None and "Server" not in headers:
+        headers.add("Server", server_header)
+    return replace(response, headers=headers)
 
 
 async def start_tls(transport: Transport, context: stdlib_ssl.SSLContext) -> Transport:

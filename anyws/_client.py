@@ -17,11 +17,10 @@ from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from ._connection import Connection
 from ._core.deflate import Deflate, with_compression
-from ._core.extensions import Extension, new_codecs
+from ._core.extensions import Extension
 from ._core.handshake import build_request, check_response, check_subprotocols, make_key
 from ._core.headers import HeadersLike, Response
 from ._core.http1 import ClientHandshake
-from ._core.protocol import Protocol as WebSocketProtocol
 from ._core.uri import URI, parse_uri
 from ._errors import HandshakeError, InvalidHandshake
 from ._io.bytestream import ByteStreamTransport
@@ -305,21 +304,8 @@ class Connecting(Block[ClientConnection]):
         subprotocol, agreed = check_response(
             response, self._key, self._subprotocols, self._extensions
         )
-        protocol = WebSocketProtocol(
-            is_client=True,
-            max_size=self._options.max_size,
-            max_fragments=self._options.max_fragments,
-            extensions=new_codecs(agreed, is_client=True),
-        )
-        connection = ClientConnection(
-            transport,
-            protocol,
-            self._options,
-            request=self._request,
-            response=response,
-            subprotocol=subprotocol,
-            extensions=[named for _, named in agreed],
-        )
+        connection = ClientConnection(transport, self._options, self._request)
+        connection._open(response, subprotocol, agreed)
         puller.hand_over(connection, http.trailing_data())
         return connection
 

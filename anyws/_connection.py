@@ -22,6 +22,7 @@ from anyio.abc import ObjectStream, SocketAttribute
 
 from ._close_scope import CloseScope, Incoming
 from ._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig
+from ._core.extensions import Extension, new_codecs
 from ._core.frames import CloseCode, check_close
 from ._core.grammar import NamedExtension
 from ._core.headers import Request, Response
@@ -74,7 +75,7 @@ _ANSWER_ON_ITS_WAY = 0.01
 # 16 Pings of keepalive are remembered, for a peer that lives and sends no Pongs.
 _MAX_UNANSWERED_PINGS = 16
 
-_OPEN, _CLOSED = State.OPEN, State.CLOSED
+_CONNECTING, _OPEN, _CLOSED = State.CONNECTING, State.OPEN, State.CLOSED
 
 
 class Connection(MessagePath, ObjectStream[str | bytes]):
@@ -123,22 +124,15 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     _is_client: bool
 
+    response: Response  # from `_open` on
+
     def __init__(
-        self,
-        transport: Transport,
-        protocol: Protocol,
-        options: ConnectionOptions,
-        *,
-        request: Request,
-        response: Response,
-        subprotocol: str | None = None,
-        extensions: Sequence[NamedExtension] = (),
+        self, transport: Transport, options: ConnectionOptions, request: Request
     ) -> None:
-        super().__init__(transport, protocol, options)
+        super().__init__(transport)
         self.request: Request = request
-        self.response: Response = response
-        self.subprotocol: str | None = subprotocol
-        self.extensions: tuple[NamedExtension, ...] = tuple(extensions)
+        self.subprotocol: str | None = None
+        self.extensions: tuple[NamedExtension, ...] = ()
         self._options = options
         self._logger = options.logger
         self._id: UUID | None = None
@@ -154,14 +148,11 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self._send_timer: Timer | None = None
         self._owed_pong: bytes | None = None
         self._owes_ping = False
-        transport.set_low_water(options.write_limit)
 
         # Pings
         self._pings: dict[bytes, _SentPing] = {}
         self._latency = 0.0
         self._keepalive: Keepalive | None = None
-        if options.ping_interval is not None:
-            self._keepalive = Keepalive(self, options.ping_interval, options.ping_timeout)
 
         # Closing
         self._sent_close: CloseFrame | None = None
@@ -172,6 +163,33 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self._close_deadline = 0.0
         self._end_waiters: tuple[Waiter, ...] = ()
         self._close_scopes: tuple[CloseScope, ...] = ()
+
+    def _open(
+        self,
+        response: Response,
+        subprotocol: str | None,
+        extensions: Sequence[tuple[Extension, NamedExtension]],
+    ) -> None:
+        """Begin to be open: the opening handshake has ended with `response`.
+
+        Args:
+            response: with status 101.
+            subprotocol, extensions: those that were agreed on.
+        """
+        options = self._options
+        self.response = response
+        self.subprotocol = subprotocol
+        self.extensions = tuple([named for _, named in extensions])
+        self._transport.set_low_water(options.write_limit)
+        protocol = Protocol(
+            is_client=self._is_client,
+            max_size=options.max_size,
+            max_fragments=options.max_fragments,
+            extensions=new_codecs(extensions, is_client=self._is_client),
+        )
+        self._begin(protocol, options)
+        if options.ping_interval is not None:
+            self._keepalive = Keepalive(self, options.ping_interval, options.ping_timeout)
 
     # What the connection is
 
@@ -187,7 +205,10 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     @property
     def state(self) -> State:
-        """OPEN, CLOSING once a Close frame went either way, CLOSED once the transport is gone."""
+        """OPEN, CLOSING once a Close frame went either way, CLOSED once the transport is gone.
+
+        CONNECTING while the hooks of a server look at it, before the opening handshake is done.
+        """
         return self._state
 
     @property
@@ -319,6 +340,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._apply_verdict()
         if self._state is _CLOSED:
             raise self._closed()
+        if self._state is _CONNECTING:
+            raise _not_open_yet()
         self._resume()
 
     def _caught_up(self) -> None:
@@ -458,6 +481,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if self._cause is None:
             self._cause = exc
         self._drop_verdict()
+        was_open = self._state is not _CONNECTING
         self._state = State.CLOSED
         self._stop_keepalive()
         for timer in (self._close_timer, self._send_timer):
@@ -467,7 +491,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self._close_timer = self._send_timer = None
         if self._paused:
             self._end_pause()
-        if self._logger.isEnabledFor(INFO):
+        if was_open and self._logger.isEnabledFor(INFO):
             self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())
         self._arrival.wake()
         for waiter in (*(self._turns or ()), *self._room, *self._end_waiters):
@@ -518,6 +542,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     async def _send_later(self, data: Data, text: bool | None, compress: bool | None) -> None:
         """Send a whole message that has to wait, or is too large to be made ready in one go."""
+        if self._state is _CONNECTING:
+            raise _not_open_yet()
         if self._protocol.has_extensions and size_of(data) >= LARGE_TO_ENCODE:
             await self._send_encoded(data, text, compress)
             return
@@ -951,6 +977,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def _begin_close(self, code: int, reason: str) -> None:
         """Send a Close frame, and read on only to see the peer's."""
+        if self._state is _CONNECTING:
+            raise _not_open_yet()
         if self._state is State.OPEN:
             if self._is_doomed:
                 self._apply_verdict()
@@ -1064,6 +1092,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     async def _no_longer_open(self) -> ConnectionClosed:
         """Wait for the end, which is under way and has its deadline, and say how it came."""
+        if self._state is _CONNECTING:
+            raise _not_open_yet()
         await self.wait_closed()
         return self._closed()
 
@@ -1100,6 +1130,10 @@ class _SentPing:
     def wake(self) -> None:
         if self._waiter is not None:
             self._waiter.wake()
+
+
+def _not_open_yet() -> LocalProtocolError:
+    return LocalProtocolError("the connection is not open yet: its opening handshake is not done")
 
 
 def _shortened(reason: str) -> str:

@@ -127,19 +127,18 @@ class MessagePath:
         "_write_limit",
     )
 
-    def __init__(
-        self, transport: Transport, protocol: Protocol, options: ConnectionOptions
-    ) -> None:
+    _protocol: Protocol  # from `_open` on
+
+    def __init__(self, transport: Transport) -> None:
         self._transport: Transport = transport
         self._reactor: Reactor = transport.reactor
-        self._protocol: Protocol = protocol
-        self._state: State = _OPEN
+        self._state: State = State.CONNECTING
         self._calls = 0  # since the last checkpoint
 
         # Reading
         self._inbox: MessageQueue = MessageQueue()
         self._unread_bytes = 0  # received while the inbox was not empty
-        self._max_buffer = options.max_buffer
+        self._max_buffer = 0
         self._paused = False
         self._working = False  # what came is decoded in steps; nothing is read meanwhile
         self._receiving = False
@@ -150,11 +149,19 @@ class MessagePath:
         self._heard_at = 0.0  # when bytes last arrived; 0 if none did since the last Ping was due
 
         # Writing
-        self._write_limit = options.write_limit
-        # From so many bytes on a message is made ready in slices.
-        self._large = LARGE_TO_ENCODE if protocol.has_extensions else LARGE
+        self._write_limit = 0
+        self._large = LARGE  # from so many bytes on a message is made ready in slices
         self._turns: deque[Waiter] | None = None  # messages that wait for theirs
         self._fragmenting: object | None = None  # the task that sends a fragmented message
+
+    def _begin(self, protocol: Protocol, options: ConnectionOptions) -> None:
+        """Let messages pass: the opening handshake is done."""
+        self._protocol = protocol
+        self._max_buffer = options.max_buffer
+        self._write_limit = options.write_limit
+        if protocol.has_extensions:
+            self._large = LARGE_TO_ENCODE
+        self._state = _OPEN
 
     # In
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 __all__ = [
@@ -82,8 +82,14 @@ class ConnectionKeywords(TypedDict, total=False):
 _NAMES = frozenset(ConnectionOptions.__dataclass_fields__)
 
 
-def connection_options(given: Mapping[str, Any]) -> ConnectionOptions:
+def connection_options(
+    given: Mapping[str, Any], base: ConnectionOptions | None = None
+) -> ConnectionOptions:
     """Build options from keyword arguments; `logger=None` stands for the default one.
+
+    Args:
+        given: by name.
+        base: what holds for those that are not given; None is the defaults.
 
     Raises:
         TypeError: an unknown name, or a value of the wrong type.
@@ -92,9 +98,8 @@ def connection_options(given: Mapping[str, Any]) -> ConnectionOptions:
     unknown = sorted(set(given) - _NAMES)
     if unknown:
         raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(_NAMES))}")
-    return ConnectionOptions(
-        **{name: value for name, value in given.items() if name != "logger" or value is not None}
-    )
+    wanted = {name: value for name, value in given.items() if name != "logger" or value is not None}
+    return ConnectionOptions(**wanted) if base is None else replace(base, **wanted)
 
 
 def check_seconds(
