@@ -5,6 +5,7 @@ from __future__ import annotations
 # First of all: it decides whether what follows is taken compiled or from its sources.
 from . import _build as _build
 from ._accept import ServerConnection, wrap_server
+from ._auth import BasicAuth
 from ._client import ClientConnection, Connecting, connect, wrap_client
 from ._close_scope import CloseScope
 from ._connection import Connection, State
@@ -13,6 +14,7 @@ from ._core.extensions import Extension, ExtensionCodec
 from ._core.frames import CloseCode, Opcode
 from ._core.grammar import ExtensionParameters, NamedExtension
 from ._core.headers import Headers, HeadersLike, Request, Response
+from ._core.origins import Origins
 from ._core.uri import URI, parse_uri
 from ._errors import (
     CloseFrame,
@@ -42,6 +44,7 @@ from ._streams import ReceiveStream, SendStream
 
 __all__ = [
     "URI",
+    "BasicAuth",
     "ClientConnection",
     "CloseCode",
     "CloseFrame",
@@ -70,6 +73,7 @@ __all__ = [
     "NamedExtension",
     "NegotiationError",
     "Opcode",
+    "Origins",
     "ProtocolError",
     "ReceiveStream",
     "Reconnecting",

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .._errors import LocalProtocolError
-from .grammar import is_token
+from .grammar import is_token, split_tokens
 
 __all__ = [
     "Headers",
@@ -18,11 +19,17 @@ __all__ = [
     "Request",
     "Response",
     "check_text",
+    "credentials",
 ]
 
 # RFC 9110 §5.5: of the control characters only the tab may stand in a line.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_LATIN_1 = re.compile(r"[^\x00-\xff]")
+
+# RFC 6750 §2.1
+_B64TOKEN = re.compile(r"[-._~+/0-9A-Za-z]+=*")
+# RFC 9112 §3.2.2: what a target has before its path if it is a whole URI.
+_BEFORE_PATH = re.compile(r"[A-Za-z][-+.0-9A-Za-z]*://[^/?]*")
 
 
 class Headers(MutableMapping[str, str]):
@@ -165,12 +172,83 @@ class Request:
         headers: as received, or to be sent.
         method: "GET" unless somebody sends something else.
         http_version: "1.1".
+
+    The properties read the header fields, or the target, anew each time.
     """
 
     path: str
     headers: Headers = field(default_factory=Headers)
     method: str = "GET"
     http_version: str = "1.1"
+    # The subprotocol that came before a token among them ("bearer" in any case), once
+    # `bearer_token` has taken it from there: a browser wants one of them in the answer.
+    _bearer_subprotocol: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def path_without_query(self) -> str:
+        """The path alone, percent-encoded as it came.
+
+        A target that is a whole URI (RFC 9112 §3.2.2) has that of the URI.
+        """
+        return self._split_target()[0]
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The parameters of the query, percent-decoded: all values of each name, empty ones too.
+
+        Bytes that are not UTF-8 become U+FFFD.
+        """
+        query = self._split_target()[1]
+        if not query:
+            return {}
+        from urllib.parse import parse_qs  # which few need
+
+        return parse_qs(query, keep_blank_values=True)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies (RFC 6265 §5.4): name to value, the first one of a name; without quotes.
+
+        What has no name, or no "=", is left out.
+        """
+        cookies: dict[str, str] = {}
+        for line in self.headers.get_all("Cookie"):
+            for pair in line.split(";"):
+                name, equals, value = pair.partition("=")
+                name, value = name.strip(" \t"), value.strip(" \t")
+                if len(value) >= 2 and value[0] == value[-1] == '"':
+                    value = value[1:-1]
+                if name and equals:
+                    cookies.setdefault(name, value)
+        return cookies
+
+    def bearer_token(self) -> str | None:
+        """Return the token that came with the request, None if there is none (RFC 6750 §2.1).
+
+        It is that of `Authorization: Bearer <token>`, or else that of
+        `Sec-WebSocket-Protocol: bearer, <token>`: a web page cannot set any other header. Whether
+        it is worth anything is for the application to find out.
+        """
+        token = credentials(self.headers, "bearer")
+        if token is not None and _B64TOKEN.fullmatch(token):
+            return token
+        try:
+            offered = split_tokens(self.headers.get_all("Sec-WebSocket-Protocol"))
+        except ValueError:
+            return None
+        for name, token in pairwise(offered):
+            if name.lower() == "bearer":
+                if not _B64TOKEN.fullmatch(token):
+                    return None
+                self._bearer_subprotocol = name
+                return token
+        return None
+
+    def _split_target(self) -> tuple[str, str]:
+        """Return the path and the query of the target."""
+        before = _BEFORE_PATH.match(self.path)
+        path, _, query = self.path[before.end() if before else 0 :].partition("?")
+        return path or "/", query
 
 
 @dataclass(slots=True)
@@ -210,6 +288,18 @@ def check_text(what: str, text: str) -> None:
         raise LocalProtocolError(f"{what} has characters outside ISO-8859-1")
     if _CONTROL.search(text):
         raise LocalProtocolError(f"{what} has control characters")
+
+
+def credentials(headers: Headers, scheme: str) -> str | None:
+    """Return what Authorization says after its scheme (RFC 9110 §11.4).
+
+    None if there is no such header or more than one, or if the scheme, in lower case, is another.
+    """
+    values = headers.get_all("Authorization")
+    if len(values) != 1:
+        return None
+    name, _, rest = values[0].partition(" ")
+    return rest.strip(" ") if name.lower() == scheme else None
 
 
 def _read_lines(lines: bytes) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
 from .._errors import InvalidURI
+from .host import ascii_host
 
 __all__ = ["URI", "parse_uri"]
 
@@ -87,13 +88,9 @@ def parse_uri(uri: str) -> URI:
 
 
 def _ascii_host(uri: str, host: str) -> str:
-    if host.isascii():
-        return host
-    import idna  # with its tables, which few need
-
     try:
-        return idna.encode(host, uts46=True).decode("ascii")
-    except idna.IDNAError as exc:
+        return ascii_host(host)
+    except ValueError as exc:
         raise InvalidURI(f"{_shown(uri)} has a host that is no domain name: {exc}") from exc
 
 
