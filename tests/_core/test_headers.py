@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anyws import Headers, HeadersLike, LocalProtocolError, Request, Response
+
+from ..timing import HOSTILE_SIZE, is_linear
 
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -212,6 +216,212 @@ def test_response_has_the_usual_reason_phrase_unless_given(
     status_code: int, given: str, phrase: str
 ) -> None:
     assert Response(status_code, reason_phrase=given).reason_phrase == phrase
+
+
+# What a request brings
+
+
+def request(**fields: str | list[str]) -> Request:
+    """Return a request with these fields, which HTTP has checked; "_" stands for "-"."""
+    return Request(
+        "/",
+        Headers.from_wire(
+            (name.replace("_", "-").encode(), value.encode("iso-8859-1"))
+            for name, values in fields.items()
+            for value in ([values] if isinstance(values, str) else values)
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/", "/", {}),
+        ("/a/b", "/a/b", {}),
+        ("/a?", "/a", {}),
+        ("/a?b", "/a", {"b": [""]}),
+        ("/a?b=1&c=2&b=3", "/a", {"b": ["1", "3"], "c": ["2"]}),
+        ("/a?b=c=d&&=e&f=", "/a", {"b": ["c=d"], "": ["e"], "f": [""]}),
+        ("/a?b=1?2/3", "/a", {"b": ["1?2/3"]}),
+        ("/a%2Fb?c%3D=d%26+e", "/a%2Fb", {"c=": ["d& e"]}),
+        ("/?a=%C3%A9%ff%", "/", {"a": ["\xe9\ufffd%"]}),
+        ("//a/b?c=d", "//a/b", {"c": ["d"]}),
+        ("/http://a/b", "/http://a/b", {}),
+        # RFC 9112 §3.2.2: proxies are asked so, and a server must understand it too.
+        ("http://host/a?b=c", "/a", {"b": ["c"]}),
+        ("HTTPS://user@host:1/a//b", "/a//b", {}),
+        ("http://host", "/", {}),
+        ("http://host?a=/b", "/", {"a": ["/b"]}),
+        ("ws://[::1]:80/a", "/a", {}),
+        # §3.2.3, §3.2.4: they have no path.
+        ("host:80", "host:80", {}),
+        ("*", "*", {}),
+        ("", "/", {}),
+    ],
+)
+def test_target_is_split_into_path_and_query(
+    target: str, path: str, query: dict[str, list[str]]
+) -> None:
+    request = Request(target)
+    assert request.path == target
+    assert request.path_without_query == path
+    assert request.query == query
+
+
+@pytest.mark.parametrize(
+    ("lines", "cookies"),
+    [
+        ([], {}),
+        ([""], {}),
+        (["a=1"], {"a": "1"}),
+        (["a=1; b=2;c=3 ;\td = 4"], {"a": "1", "b": "2", "c": "3", "d": "4"}),
+        (["a=1; b=2", "c=3"], {"a": "1", "b": "2", "c": "3"}),
+        # Of two with one name a browser sends the one with the longer path first.
+        (["a=1; a=2", "a=3"], {"a": "1"}),
+        (["a=1; A=2"], {"a": "1", "A": "2"}),
+        (["a="], {"a": ""}),
+        (["a=b=c=="], {"a": "b=c=="}),
+        (['a="b c"; d=""; e="; f="g'], {"a": "b c", "d": "", "e": '"', "f": '"g'}),
+        (["a={b, c}; d=\xe9"], {"a": "{b, c}", "d": "\xe9"}),
+        (["; ;a; =b; = ;c=1;"], {"c": "1"}),
+        (["__Host-a=1; $Version=1"], {"__Host-a": "1", "$Version": "1"}),
+    ],
+)
+def test_cookies_are_read_leniently(lines: list[str], cookies: dict[str, str]) -> None:
+    # RFC 6265 §5.4
+    assert request(Cookie=lines).cookies == cookies
+
+
+TOKEN = "eyJh.eyJz_-.~SflK"
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        (f"Bearer {TOKEN}", TOKEN),
+        (f"bearer {TOKEN}", TOKEN),
+        (f"BEARER   {TOKEN}", TOKEN),
+        ("Bearer a+/b==", "a+/b=="),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("Bearer a b", None),
+        ("Bearer a, b", None),
+        ("Bearer =a", None),
+        ("Bearer a=b", None),
+        ('Bearer "a"', None),
+        ("Bearer \xe9", None),
+        ("Bearer\ta", None),
+        ("Bearera", None),
+        ("Basic a", None),
+        ("a", None),
+        ("", None),
+    ],
+)
+def test_token_is_read_from_authorization(value: str, token: str | None) -> None:
+    # RFC 6750 §2.1
+    asked = request(Authorization=value)
+    assert asked.bearer_token() == token
+    assert asked._bearer_subprotocol is None
+
+
+def test_two_tokens_are_none() -> None:
+    assert request(Authorization=["Bearer a", "Bearer b"]).bearer_token() is None
+
+
+@pytest.mark.parametrize(
+    ("values", "token", "name"),
+    [
+        ([f"bearer, {TOKEN}"], TOKEN, "bearer"),
+        ([f"Bearer,{TOKEN}"], TOKEN, "Bearer"),
+        ([f"chat, bearer, {TOKEN}, superchat"], TOKEN, "bearer"),
+        (["chat, bearer", TOKEN], TOKEN, "bearer"),
+        (["bearer, a, bearer, b"], "a", "bearer"),
+        (["bearer, bearer"], "bearer", "bearer"),
+        (["bearer"], None, None),
+        (["chat, superchat"], None, None),
+        ([f"{TOKEN}, bearer"], None, None),
+        (["bearer.a, b"], None, None),
+        (["bearer, a!"], None, None),
+        (["bearer, \xe9"], None, None),
+        (["bearer, a b"], None, None),
+        (["bearer, a" + ", b" * 255], None, None),
+        ([""], None, None),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_token_is_read_from_the_subprotocols(
+    values: list[str], token: str | None, name: str | None
+) -> None:
+    asked = request(Sec_WebSocket_Protocol=values)
+    assert asked.bearer_token() == token
+    # What the server may answer with, spelled as it was offered (RFC 6455 §4.1).
+    assert asked._bearer_subprotocol == name
+
+
+def test_token_in_authorization_comes_first() -> None:
+    asked = request(Authorization="Bearer a", Sec_WebSocket_Protocol="bearer, b")
+    assert asked.bearer_token() == "a"
+    assert asked._bearer_subprotocol is None
+
+
+def test_other_authorization_does_not_hide_a_token_among_the_subprotocols() -> None:
+    asked = request(Authorization="Basic YTpi", Sec_WebSocket_Protocol="bearer, b")
+    assert asked.bearer_token() == "b"
+
+
+def test_reading_a_token_changes_nothing_that_can_be_seen() -> None:
+    asked = request(Sec_WebSocket_Protocol="bearer, b")
+    shown = repr(asked)
+    asked.bearer_token()
+    assert asked == request(Sec_WebSocket_Protocol="bearer, b")
+    assert repr(asked) == shown
+
+
+HOSTILE = [
+    "a",
+    "=",
+    ";",
+    "a=",
+    '"',
+    'a="',
+    " ",
+    "; ",
+    ",",
+    "bearer,",
+    "bearer ",
+    "&",
+    "%",
+    "/",
+    ":",
+]
+
+
+@pytest.mark.parametrize("start", ["", "bearer ", "bearer,", "a", "a://"])
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_request_is_read_in_linear_time(start: str, text: str) -> None:
+    # R-C2
+    value = start + text * (HOSTILE_SIZE // len(text)) + "\xe9"
+    asked = request(Cookie=value, Authorization=value, Sec_WebSocket_Protocol=value)
+    asked.path = value
+
+    def read_all() -> None:
+        asked.bearer_token()
+        assert isinstance(asked.cookies, dict)
+        assert isinstance(asked.query, dict)
+        assert asked.path_without_query
+
+    assert is_linear(read_all)
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+def test_any_text_can_be_read(text: str) -> None:
+    asked = request(Cookie=text, Authorization=text, Sec_WebSocket_Protocol=text)
+    asked.path = text
+    assert all(name and ";" not in name + value for name, value in asked.cookies.items())
+    token = asked.bearer_token()
+    assert token is None or token.isascii()
+    assert text.startswith(asked.path_without_query) or "://" in text or text[:1] in ("", "?")
+    assert all(asked.query.values())
 
 
 def test_messages_do_not_share_their_headers() -> None:
