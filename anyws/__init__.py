@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # First of all: it decides whether what follows is taken compiled or from its sources.
 from . import _build as _build
-from ._accept import ServerConnection, wrap_server
+from ._accept import wrap_server
 from ._auth import BasicAuth
 from ._client import ClientConnection, Connecting, connect, wrap_client
 from ._close_scope import CloseScope
@@ -39,6 +39,7 @@ from ._payload import Data
 from ._reconnect import Reconnecting, reconnect
 from ._retry import Retry
 from ._server import Server, Serving, serve
+from ._server_connection import ServerConnection
 from ._stats import ConnectionStats
 from ._streams import ReceiveStream, SendStream
 

@@ -16,7 +16,8 @@ import anyio
 from anyio.abc import ByteStream
 
 from ._accepting import Accepting, AcceptKeywords, ProcessRequest
-from ._answer import Admission, Answer, Steps, answer_steps
+from ._admission import Admission, Limits
+from ._answer import Answer, Steps, answer_steps
 from ._core.handshake import BadRequest, refuse
 from ._core.headers import Headers, Response
 from ._core.http1 import ServerHandshake
@@ -89,7 +90,8 @@ class WrappedServer(Block[ServerConnection]):
         try:
             await background.start(reactor)
             await background.start(transport)
-            opening = Opening(transport, self._accepting, ended, start)
+            everybody = Admission(Limits(), ())
+            opening = Opening(transport, self._accepting, ended, start, everybody)
             opening.start(self._accepting.open_timeout)
             while not results:
                 if hooks:
@@ -121,7 +123,7 @@ class Opening:
         ended: called once, with the open connection, or with what the handshake failed by:
             `InvalidHandshake`, `TimeoutError`, or another `OSError`. May not raise.
         start_task: runs an async function in a task, for hooks that wait.
-        admission: of the server, if there is one.
+        admission: of the server.
         handler_hook: the `process_request` of a handler that has one.
     """
 
@@ -150,7 +152,7 @@ class Opening:
         accepting: Accepting,
         ended: Callable[[Opening, ServerConnection | Exception], None],
         start_task: StartTask,
-        admission: Admission | None = None,
+        admission: Admission,
         handler_hook: ProcessRequest | None = None,
     ) -> None:
         self._transport = transport
@@ -384,11 +386,14 @@ async def _wait_for(awaitable: Awaitable[object]) -> object:
 
 
 def _finished(response: Response, server_header: str | None) -> Response:
-    """Return a final response with the fields that every one has (RFC 9110 §6.6.1)."""
+    """Return a final response with the fields that every one has (RFC 9110 §6.6.1, §7.6.1)."""
     # Imported late, for refusals only.
     from email.utils import formatdate
 
     headers = Headers(response.headers)
+    connection = headers.get_all("Connection")
+    if "close" not in (token.strip().lower() for token in ",".join(connection).split(",")):
+        headers["Connection"] = ", ".join([*connection, "close"])
     if "Date" not in headers:
         headers.add("Date", formatdate(usegmt=True))
     if server_header is not None and "Server" not in headers:

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ._accepting import ProcessRequest
+from ._admission import Admission
 from ._core.extensions import Extension, select_extensions
 from ._core.grammar import NamedExtension
 from ._core.handshake import accept_request, check_host, check_request, refuse, select_subprotocol
-from ._core.headers import Headers, Request, Response
+from ._core.headers import Headers, Response
 from ._errors import NegotiationError
 from ._server_connection import ServerConnection
 
-__all__ = ["Admission", "Answer", "Steps", "answer_steps"]
+__all__ = ["Answer", "Steps", "answer_steps"]
 
 # What says that the handshake has succeeded, and by which terms: not for hooks to change.
 _FIXED_FIELDS = (
@@ -32,9 +33,6 @@ _FIXED_FIELDS = (
     "sec-websocket-protocol",
     "sec-websocket-extensions",
 )
-
-# The subprotocol that stands before a token, for browsers, which can set no other header field.
-_BEARER = "bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,34 +47,24 @@ class Answer:
 Steps = Generator[Awaitable[Any], Any, Answer]
 
 
-class Admission(Protocol):
-    """What a server says of a request on account of the state that the server is in."""
-
-    def greet(self, request: Request) -> Response | None:
-        """Answer a request before the application sees it, or return None."""
-
-    def refusal_if_full(self) -> Response | None:
-        """Refuse if there is no room for one more connection."""
-
-
 def answer_steps(
     connection: ServerConnection,
-    admission: Admission | None,
+    admission: Admission,
     handler_hook: ProcessRequest | None,
 ) -> Steps:
     """Find out what to answer; see the top of this file for how it is driven.
 
     Args:
         connection: CONNECTING.
-        admission: of the server, if there is one.
+        admission: of the server.
         handler_hook: the `process_request` of a handler that has one, a `Router` for instance.
 
     Returns:
         The answer. What a hook raised is logged, and answered with 500.
     """
     request = connection.request
-    response = check_host(request) or (admission and admission.greet(request))
-    if response:
+    response = check_host(request) or admission.greet(request)
+    if response is not None:
         return Answer(response)
     try:
         answer = yield from _decide(connection, admission, handler_hook)
@@ -88,7 +76,7 @@ def answer_steps(
 
 def _decide(
     connection: ServerConnection,
-    admission: Admission | None,
+    admission: Admission,
     handler_hook: ProcessRequest | None,
 ) -> Steps:
     request = connection.request
@@ -117,9 +105,9 @@ def _decide(
         return Answer(refuse(400, f"{exc}\n"))
     selected = select_extensions(accepting.negotiable, offered_extensions)
     # Others may have come in while a hook was waiting.
-    response = admission and admission.refusal_if_full()
-    if response:
-        return Answer(response)
+    full = admission.refusal_if_full()
+    if full is not None:
+        return Answer(full)
     named = [each for _, each in selected]
     response = accept_request(key, subprotocol, named, accepting.server_header)
     return Answer(response, subprotocol, selected)
@@ -142,7 +130,7 @@ def _authenticate(
 
 
 def _choose(connection: ServerConnection, offered: Sequence[str]) -> str | None:
-    """Choose a subprotocol; "bearer" if it has brought a token and there is nothing else."""
+    """Choose one of the subprotocols that are offered, or none."""
     accepting = connection._accepting
     if accepting.select_subprotocol is None:
         chosen = select_subprotocol(accepting.subprotocols, offered)
@@ -150,9 +138,8 @@ def _choose(connection: ServerConnection, offered: Sequence[str]) -> str | None:
         chosen = accepting.select_subprotocol(connection, offered)
         if chosen is not None and chosen not in offered:
             raise ValueError(f"select_subprotocol chose {chosen!r}, offered are {list(offered)}")
-    if chosen is None and connection.request._bearer_taken:
-        chosen = next((name for name in offered if name.lower() == _BEARER), None)
-    return chosen
+    # A browser that brought its token as a subprotocol wants one of them in the answer.
+    return chosen or connection.request._bearer_subprotocol
 
 
 def _process_response(connection: ServerConnection, answer: Answer) -> Steps:
@@ -181,9 +168,7 @@ def _call(
     if isinstance(response, Awaitable):
         response = yield response
     if response is not None and not isinstance(response, Response):
-        raise TypeError(
-            f"{hook!r} returned {type(response).__name__}, expected a Response or None"
-        )
+        raise TypeError(f"{hook!r} returned {type(response).__name__}, expected a Response or None")
     return response
 
 

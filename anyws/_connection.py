@@ -126,9 +126,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     response: Response  # from `_open` on
 
-    def __init__(
-        self, transport: Transport, options: ConnectionOptions, request: Request
-    ) -> None:
+    def __init__(self, transport: Transport, options: ConnectionOptions, request: Request) -> None:
         super().__init__(transport)
         self.request: Request = request
         self.subprotocol: str | None = None

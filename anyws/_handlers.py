@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from ._accept import ServerConnection
 from ._errors import ConnectionClosed
 from ._io.reactors import interrupted, uninterrupted
 from ._lifetime import end_connection
+from ._server_connection import ServerConnection
 
 __all__ = ["Handler", "Report", "call_handler"]
 

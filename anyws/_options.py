@@ -16,6 +16,7 @@ __all__ = [
     "ConnectionKeywords",
     "ConnectionOptions",
     "LoggerLike",
+    "check_count",
     "check_seconds",
     "connection_options",
 ]
@@ -55,10 +56,10 @@ class ConnectionOptions:
         check_seconds("close_timeout", self.close_timeout)
         check_seconds("ping_interval", self.ping_interval, optional=True, positive=True)
         check_seconds("ping_timeout", self.ping_timeout, optional=True, positive=True)
-        _check_count("max_size", self.max_size, optional=True)
-        _check_count("max_fragments", self.max_fragments, optional=True)
-        _check_count("max_buffer", self.max_buffer)
-        _check_count("write_limit", self.write_limit)
+        check_count("max_size", self.max_size, optional=True)
+        check_count("max_fragments", self.max_fragments, optional=True)
+        check_count("max_buffer", self.max_buffer)
+        check_count("write_limit", self.write_limit)
         check_seconds("send_timeout", self.send_timeout, optional=True, positive=True)
         if self.max_size is not None and self.max_buffer < self.max_size:
             # One whole message must always fit, or it could never be received.
@@ -120,7 +121,13 @@ def check_seconds(
         raise ValueError(f"{name} is {value}, expected {limit} 0 seconds")
 
 
-def _check_count(name: str, value: int | None, *, optional: bool = False) -> None:
+def check_count(name: str, value: int | None, *, optional: bool = False) -> None:
+    """Check a number of things, at least one.
+
+    Raises:
+        TypeError: not an int.
+        ValueError: zero or negative.
+    """
     if value is None and optional:
         return
     if value is None or isinstance(value, bool | str | float):

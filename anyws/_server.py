@@ -10,6 +10,8 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from operator import itemgetter
 from socket import AF_INET6
 from socket import socket as Socket
@@ -19,11 +21,16 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from ._accept import LINGER, Accepting, Opening, ServerConnection, start_tls
-from ._core.deflate import Deflate, with_compression
-from ._core.extensions import Extension
+from ._accept import LINGER, Opening, start_tls
+from ._accepting import Accepting, AcceptKeywords, ProcessRequest
+from ._admission import (
+    MAX_PENDING_HANDSHAKES,
+    PATIENCE,
+    Admission,
+    Arrival,
+    Limits,
+)
 from ._core.frames import check_close
-from ._core.handshake import check_subprotocols
 from ._errors import InvalidHandshake
 from ._handlers import Handler, Report, call_handler
 from ._io.listen import Listener, listen_tcp, listen_unix
@@ -31,13 +38,8 @@ from ._io.reactors import new_reactor, uninterrupted
 from ._io.socket_transport import SocketTransport
 from ._io.transport import Reactor, Transport
 from ._lifetime import CANCELLED_GRACE, Background, TaskGroupLike
-from ._options import (
-    DEFAULT_USER_AGENT,
-    OPEN_TIMEOUT,
-    ConnectionKeywords,
-    check_seconds,
-    connection_options,
-)
+from ._options import check_seconds
+from ._server_connection import ServerConnection
 from ._tasks import Cancellable, HandlerTasks, new_handler_tasks
 
 if TYPE_CHECKING:
@@ -51,6 +53,12 @@ SHUTDOWN_TIMEOUT = 10.0
 #: 100: what asyncio has, and more than most kernels need.
 BACKLOG = 100
 
+# 60 s: a lack of files that comes and goes is one line of the log a minute.
+_QUIET = 60.0
+
+# 64 handshakes at most make room when files run out: as many as are accepted in one turn.
+_CUT_AT_ONCE = 64
+
 
 def serve(
     handler: Handler,
@@ -63,17 +71,16 @@ def serve(
     backlog: int = BACKLOG,
     reuse_port: bool = False,
     ssl: stdlib_ssl.SSLContext | None = None,
-    subprotocols: Sequence[str] = (),
-    extensions: Sequence[Extension] = (),
-    compression: Literal["deflate"] | Deflate | None = None,
-    server_header: str | None = DEFAULT_USER_AGENT,
+    health: str | None = None,
+    max_connections: int | None = None,
+    max_pending_handshakes: int | None = MAX_PENDING_HANDSHAKES,
+    max_connections_per_address: int | None = None,
     cancel_on_close: bool = False,
     on_handler_error: Literal["log", "raise"] = "log",
     handler_task_group: TaskGroup | TaskGroupLike | None = None,
-    open_timeout: float | None = OPEN_TIMEOUT,
     shutdown_timeout: float = SHUTDOWN_TIMEOUT,
     task_status: TaskStatus[Server] | None = None,
-    **options: Unpack[ConnectionKeywords],
+    **options: Unpack[AcceptKeywords],
 ) -> Serving:
     """Serve WebSocket connections (RFC 6455 §4.2).
 
@@ -87,7 +94,8 @@ def serve(
     logged. A `ConnectionClosed` that escapes is a normal end.
 
     Args:
-        handler: an async function of one `ServerConnection`.
+        handler: an async function of one `ServerConnection`. An object that has `process_request`
+            too, such as a `Router`, takes part in the opening handshake by it.
         host: a name or an address; all of its addresses are bound. None: every interface.
         port: 0 picks a free one, the same for every address.
         path: of a Unix socket to listen on instead. One that nobody listens on is replaced.
@@ -96,23 +104,50 @@ def serve(
         backlog: connections that the kernel holds until they are accepted.
         reuse_port: let several processes listen on one port.
         ssl: for `wss`; see `ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)`.
-        subprotocols: those that are supported, in order of preference. A client that offers none
-            of them is served without one.
-        extensions: those that are accepted if a client offers them, in the order in which they
-            work on a message that is sent; compression comes behind them.
-        compression: "deflate", or a `Deflate` with settings of its own, accepts compression of
-            messages (RFC 7692). It takes CPU time, and memory for each connection.
-        server_header: the value of Server; None sends none.
+        health: a path that is answered with 200 to every GET or HEAD request, and with 503 once
+            the server drains or shuts down. It goes on listening for that then, until its last
+            handler has ended, unless it was given `sockets` or `reuse_port`, which others may want
+            to accept from. No hook is asked, nor is `auth`.
+        max_connections: further ones are refused with 503; None for no limit.
+        max_pending_handshakes: connections that have been accepted and are not open yet. When
+            there are so many, the oldest has to make room as soon as it has had one second, and
+            until then nobody else is accepted. None for no limit.
+        max_connections_per_address: open or not, from one IPv4 address, or from one /64 of IPv6;
+            further ones are refused with 503 at once, over TLS without an answer. None for no
+            limit. Behind a proxy all come from the same address.
         cancel_on_close: cancel a handler when its connection ends; see
             `Connection.cancel_on_close`.
         on_handler_error: "raise" lets a handler's exception end the server, for tests.
         handler_task_group: where handlers run, a task group of anyio or a nursery of trio; None is
             one of the server's own. The server waits for them as ever when it stops, so the group
             has to outlive it. With `on_handler_error="raise"`, handlers' errors end this group.
-        open_timeout: seconds for TLS and opening handshake together; None for no limit.
         shutdown_timeout: seconds that handlers have to end when the block is left.
-        options: see `ConnectionOptions`: `close_timeout`, `ping_interval`, `ping_timeout`,
-            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `send_timeout`, `logger`.
+        subprotocols: those that are supported, in order of preference. A client that offers none
+            of them is served without one.
+        select_subprotocol: a function of the `ServerConnection` and the subprotocols that the
+            client offers, which returns one of them or None, or raises `NegotiationError` to
+            refuse with 400. It takes the place of choosing the first of `subprotocols`.
+        extensions: those that are accepted if a client offers them, in the order in which they
+            work on a message that is sent; compression comes behind them.
+        compression: "deflate", or a `Deflate` with settings of its own, accepts compression of
+            messages (RFC 7692). It takes CPU time, and memory for each connection.
+        origins: whose web pages may connect, others are refused with 403: "same-host", the
+            default, is the pages of the host that the request names; or a list of origins and of
+            compiled patterns that match a whole one; or a function of an origin and the request;
+            or "*". Clients that are no browsers send no origin, and may always connect.
+        auth: who may connect; others are refused with 401. See `ServerConnection.username`.
+        process_request: a function, sync or async, of the `ServerConnection` and the `Request`. It
+            sees every HTTP request before it is checked to be an opening handshake, whatever its
+            method; a body is dropped. A `Response` that it returns is the answer; None lets the
+            handshake go on. What it raises is logged, and answered with 500.
+        process_response: a function, sync or async, of the `ServerConnection`, the `Request` and
+            the `Response` that is about to be sent, with status 101 or another one. It may change
+            the headers, or return another response.
+        server_header: the value of Server; None sends none.
+        open_timeout: seconds for TLS, the request and the hooks together; None for no limit.
+        options: the ten above, and those of `ConnectionOptions`: `close_timeout`,
+            `ping_interval`, `ping_timeout`, `max_size`, `max_fragments`, `max_buffer`,
+            `write_limit`, `send_timeout`, `logger`.
 
     Raises:
         OSError: an address cannot be bound.
@@ -129,7 +164,6 @@ def serve(
         raise ValueError(f"port is {port}, expected 0-65535")
     if on_handler_error not in ("log", "raise"):
         raise ValueError(f"on_handler_error is {on_handler_error!r}, expected 'log' or 'raise'")
-    check_seconds("open_timeout", open_timeout, optional=True)
     check_seconds("shutdown_timeout", shutdown_timeout)
 
     async def listen() -> list[Socket]:
@@ -141,14 +175,8 @@ def serve(
             return [listen_unix(path, mode=mode, backlog=backlog)]
         return await listen_tcp(host, port, backlog=backlog, reuse_port=reuse_port)
 
-    accepting = Accepting(
-        check_subprotocols(subprotocols),
-        with_compression(extensions, compression),
-        server_header,
-        open_timeout,
-        ssl,
-        connection_options(options),
-    )
+    limits = Limits(max_connections, max_pending_handshakes, max_connections_per_address, health)
+    listening = Listening(listen, ssl, limits, shares=reuse_port, borrows=sockets is not None)
     handling = Handling(
         handler,
         raises=on_handler_error == "raise",
@@ -156,7 +184,28 @@ def serve(
         task_group=handler_task_group,
         shutdown_timeout=shutdown_timeout,
     )
-    return Serving(listen, accepting, handling, task_status)
+    return Serving(listening, Accepting().changed(options), handling, task_status)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where connections come from, and how many may.
+
+    Attributes:
+        shares: other processes listen on the same port by sockets of their own.
+        borrows: the sockets are somebody else's too.
+    """
+
+    listen: Callable[[], Awaitable[list[Socket]]]
+    ssl: stdlib_ssl.SSLContext | None
+    limits: Limits
+    shares: bool
+    borrows: bool
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether to go on listening while the server stops, for the health check."""
+        return self.limits.health is not None and not (self.shares or self.borrows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,28 +228,33 @@ class Server:
         reactor: Reactor,
         tasks: TaskGroup,
         handlers: HandlerTasks,
+        listening: Listening,
         accepting: Accepting,
         handling: Handling,
     ) -> None:
         self._reactor = reactor
         self._tasks = tasks
         self._handlers = handlers
+        self._listening = listening
         self._accepting = accepting
         self._handling = handling
+        self._handler_hook: ProcessRequest | None = getattr(
+            handling.handler, "process_request", None
+        )
         self._logger = accepting.connection.logger
         self._handler_error: Exception | None = None
-        self._stopping = False
+        self._exhausted_at = -inf  # when files or memory last ran out
         self._ended = anyio.Event()
         self._connections: set[ServerConnection] = set()
-        self._handshakes: set[Opening | anyio.CancelScope] = set()
+        self._admission = Admission(listening.limits, self._connections)
         self._last_one_gone = anyio.Event()  # a new one each time
         self._lent = Cancellable()  # handlers in the user's task group
-        handlers.when_cancelled = self._stop_accepting
+        handlers.when_cancelled = self._close_the_door
 
         self._sockets = tuple(sockets)
         self._addresses = tuple(sock.getsockname() for sock in sockets)
         self._listeners = [
-            Listener(reactor, sock, self._accept, self._report_exhaustion) for sock in sockets
+            Listener(reactor, sock, self._accept, self._report_failure) for sock in sockets
         ]
 
     @property
@@ -228,7 +282,7 @@ class Server:
     @property
     def uri(self) -> str:
         """A URI by which a client on this machine reaches the server over TCP."""
-        scheme = "ws" if self._accepting.ssl is None else "wss"
+        scheme = "ws" if self._listening.ssl is None else "wss"
         for sock, address in zip(self._sockets, self._addresses, strict=True):
             if isinstance(address, tuple):
                 host = address[0]
@@ -331,16 +385,34 @@ class Server:
         await self._ended.wait()
 
     def _stop_accepting(self) -> None:
-        self._stopping = True
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()  # they hold this server
-        for handshake in tuple(self._handshakes):
-            handshake.cancel()
+        """Let nobody in any more; those who ask are told so, as long as there is a health check."""
+        self._admission.is_stopping = True
+        if not self._listening.goes_on:
+            self._close_the_door()
+            return
+        self._turn_away()
         self._notice_end()
 
+    def _close_the_door(self) -> None:
+        """Accept nobody any more."""
+        self._admission.is_stopping = True
+        for listener in self._listeners:
+            if self._listening.shares:
+                listener.accept_rest()
+            listener.close()
+        self._listeners.clear()  # they hold this server
+        self._turn_away()
+        self._notice_end()
+
+    def _turn_away(self) -> None:
+        """Refuse those who have come and are not in."""
+        for arrival in tuple(self._admission.arrivals):
+            arrival.is_unwanted = True
+            if arrival.stage is not None:
+                arrival.stage.cancel()
+
     def _cancel_all(self) -> None:
-        self._stop_accepting()
+        self._close_the_door()
         self._cancel_handlers()
 
     def _cancel_handlers(self) -> None:
@@ -349,67 +421,139 @@ class Server:
 
     async def _wait_for_handlers(self) -> None:
         """Wait for handlers and handshakes to end."""
-        while self._connections or self._handshakes:
+        while self._connections or self._admission.arrivals:
             await self._last_one_gone.wait()
 
     def _notice_end(self) -> None:
-        if not (self._connections or self._handshakes):
+        """See whether the last handler, or handshake, has ended."""
+        if self._connections:
+            return
+        stopping = self._admission.is_stopping
+        if stopping and self._listeners:
+            self._close_the_door()  # nobody is left to be asked after
+        elif not self._admission.arrivals:
             self._last_one_gone.set()
             self._last_one_gone = anyio.Event()
-            if self._stopping:
+            if stopping:
                 self._ended.set()
 
-    def _report_exhaustion(self, exc: OSError) -> None:
-        self._logger.error("cannot accept connections for lack of resources: %s", exc)
+    def _report_failure(self, exc: OSError) -> None:
+        """Make room, for want of which nobody could be accepted, and say so once a minute."""
+        now = self._reactor.clock()
+        if now - self._exhausted_at >= _QUIET:
+            self._logger.error("cannot accept connections for a moment: %s", exc)
+        self._exhausted_at = now
+        for arrival in tuple(self._admission.arrivals)[:_CUT_AT_ONCE]:
+            if now - arrival.began >= PATIENCE:
+                self._cut_short(arrival)
 
     # From an accepted socket to a handler
 
     def _accept(self, sock: Socket) -> None:
         transport = SocketTransport(self._reactor, sock)
-        if self._accepting.ssl is None:
-            self._shake_hands(transport, self._accepting.open_timeout)
+        arrival = self._admission.arrive(self._reactor.clock(), transport.remote_address)
+        objection = self._admission.objection(arrival)
+        arrival.is_unwanted = self._admission.is_stopping and not self._listeners
+        context = self._listening.ssl
+        if context is None:
+            opening = self._shake_hands(transport, arrival)
+            if objection is not None and self._is_under_way(arrival):
+                opening.cut_short(objection)
+        elif objection is None:
+            self._handlers.start(self._start_tls, transport, context, arrival)
         else:
-            self._handlers.start(self._start_tls, transport, self._accepting.ssl)
+            transport.abort()
+            self._depart(arrival, objection)
+        self._make_room()
+
+    def _is_under_way(self, arrival: Arrival) -> bool:
+        return arrival in self._admission.arrivals
+
+    def _make_room(self) -> None:
+        """Where too many have come who are not in, let the oldest go, or the next ones wait."""
+        if not self._admission.is_crowded:
+            return
+        oldest = self._admission.oldest()
+        patience = oldest.began + PATIENCE - self._reactor.clock()
+        if patience <= 0:
+            self._cut_short(oldest)
+        else:
+            for listener in self._listeners:
+                listener.pause()
+            self._reactor.call_later(patience, self._make_room)
+
+    def _cut_short(self, arrival: Arrival) -> None:
+        stage = arrival.stage
+        if isinstance(stage, Opening):
+            stage.cut_short("too many handshakes are under way, and others have come")
+        else:
+            arrival.is_unwanted = True
+            if stage is not None:
+                stage.cancel()
 
     @uninterrupted
-    async def _start_tls(self, transport: Transport, context: stdlib_ssl.SSLContext) -> None:
+    async def _start_tls(
+        self, transport: Transport, context: stdlib_ssl.SSLContext, arrival: Arrival
+    ) -> None:
         """Do the TLS handshake; the opening handshake has what is left of the time."""
-        began = self._reactor.clock()
-        seconds = self._accepting.open_timeout
         tls: Transport | None = None
+        reason = "the TLS handshake took too long"
         try:
-            with anyio.move_on_after(seconds) as scope:
-                self._handshakes.add(scope)
-                if self._stopping:
-                    scope.cancel()
+            with anyio.move_on_after(self._accepting.open_timeout) as arrival.stage:
+                if arrival.is_unwanted:
+                    arrival.stage.cancel()
                 tls = await start_tls(transport, context)
         except (InvalidHandshake, OSError) as exc:
-            self._logger.debug("opening handshake failed: %s", exc)
+            reason = str(exc)
         finally:
-            self._handshakes.discard(scope)
             if tls is None:
                 transport.abort()
-                self._notice_end()
+                self._depart(arrival, reason)
         if tls is not None:
-            left = None if seconds is None else began + seconds - self._reactor.clock()
-            self._shake_hands(tls, left)
+            self._shake_hands(tls, arrival)
 
-    def _shake_hands(self, transport: Transport, seconds: float | None) -> None:
-        opening = Opening(transport, self._accepting, self._take_result)
-        self._handshakes.add(opening)
-        opening.start(seconds)
-        if self._stopping:
+    def _shake_hands(self, transport: Transport, arrival: Arrival) -> Opening:
+        """Begin the opening handshake, which may be over when this returns."""
+        opening = arrival.stage = Opening(
+            transport,
+            self._accepting,
+            partial(self._take_result, arrival),
+            self._handlers.start,
+            self._admission,
+            self._handler_hook,
+        )
+        seconds = self._accepting.open_timeout
+        left = None if seconds is None else arrival.began + seconds - self._reactor.clock()
+        opening.start(left)
+        if arrival.is_unwanted:
             opening.cancel()
+        return opening
 
-    def _take_result(self, opening: Opening, result: ServerConnection | Exception) -> None:
+    def _take_result(
+        self, arrival: Arrival, _: Opening, result: ServerConnection | Exception
+    ) -> None:
         """Start a handler on an open connection; called when an opening handshake has ended."""
-        self._handshakes.discard(opening)
+        arrival.stage = None  # which holds this
         if isinstance(result, ServerConnection):
+            self._admission.enter(arrival, result)
             self._connections.add(result)
             self._start_handler(result)
+            self._let_come()
         else:
-            self._logger.debug("opening handshake failed: %s", result)
-            self._notice_end()
+            self._depart(arrival, result)
+
+    def _depart(self, arrival: Arrival, reason: object) -> None:
+        """Take note that somebody has not come in."""
+        self._logger.debug("opening handshake failed: %s", reason)
+        self._admission.depart(arrival)
+        self._let_come()
+        self._notice_end()
+
+    def _let_come(self) -> None:
+        """Accept again, if there is room for those who come."""
+        if not self._admission.is_crowded:
+            for listener in self._listeners:
+                listener.resume()
 
     def _start_handler(self, connection: ServerConnection) -> None:
         group = self._handling.task_group
@@ -460,6 +604,7 @@ class Server:
 
     def _forget(self, connection: ServerConnection) -> None:
         self._connections.discard(connection)
+        self._admission.leave(connection)
         self._notice_end()
 
     def _log_error(self, connection: ServerConnection, error: Exception) -> None:
@@ -480,12 +625,12 @@ class Serving(Coroutine[Any, Any, None]):
 
     def __init__(
         self,
-        listen: Callable[[], Awaitable[list[Socket]]],
+        listening: Listening,
         accepting: Accepting,
         handling: Handling,
         task_status: TaskStatus[Server] | None,
     ) -> None:
-        self._listen = listen
+        self._listening = listening
         self._accepting = accepting
         self._handling = handling
         self._task_status = task_status
@@ -504,9 +649,15 @@ class Serving(Coroutine[Any, Any, None]):
             await self._background.start(reactor)
             handlers = new_handler_tasks()
             tasks.start_soon(handlers.run)  # by its first step before any socket is looked at
-            sockets = await self._listen()
+            sockets = await self._listening.listen()
             self._server = Server(
-                sockets, reactor, tasks, handlers, self._accepting, self._handling
+                sockets,
+                reactor,
+                tasks,
+                handlers,
+                self._listening,
+                self._accepting,
+                self._handling,
             )
         except BaseException:
             await self._background.aclose()

@@ -90,7 +90,7 @@ async def test_a_handshake_that_waits_is_answered_with_503() -> None:
     with anyio.fail_after(LIMIT):
         async with serve(echo, "127.0.0.1") as server, raw_client(server.port) as peer:
             await peer.send(b"GET / HTTP/1.1\r\n")
-            while not server._handshakes:
+            while not server._admission.arrivals:
                 await checkpoint()
             await server.drain()
             assert (await peer.read_response()).status == 503

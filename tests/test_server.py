@@ -932,7 +932,7 @@ async def test_a_lack_of_files_is_logged_and_passes(caplog: pytest.LogCaptureFix
         await check_alive(server)
     (record,) = errors(caplog)
     assert record.levelno == logging.ERROR
-    assert "cannot accept connections for lack of resources" in record.getMessage()
+    assert "cannot accept connections for a moment: [Errno 24]" in record.getMessage()
 
 
 async def test_handlers_run_until_they_end_not_until_the_peer_has_gone() -> None:

@@ -14,8 +14,12 @@ from .plain_http1 import MAX_HEAD
 
 __all__ = ["MAX_BODY", "H11Client", "H11Server"]
 
-#: 64 KiB of a refusal's body are kept for `HandshakeRejected.response`; the rest is not read.
+#: 64 KiB of a refusal's body are kept for `HandshakeRejected.response`; the rest is not read. The
+#: body of a request, which nobody wants, may have as much.
 MAX_BODY = 64 * 1024
+
+# 200 characters: what is wrong with a request, which may quote it.
+_TEXT = 200
 
 # RFC 9110 §15.3.5, §15.4.5
 _WITHOUT_BODY = frozenset({204, 304})
@@ -101,35 +105,72 @@ class H11Server:
     def __init__(self) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._received = 0
+        self._has_line = False  # whether the first line is complete
         self._is_head = False
+        self._request: Request | None = None  # whose body is to come
+        self._body_bytes = 0
 
     def receive_data(self, data: bytes) -> Request | None:
-        """Take bytes of the request, b"" for their end; return it once its head is complete.
+        """Take bytes of the request, b"" for their end; return it once it is complete.
+
+        A body is read and dropped, unless the client waits to be told to send it.
 
         Raises:
-            BadRequest: it is not HTTP, or passes `MAX_HEAD`.
+            BadRequest: it is not HTTP, or passes `MAX_HEAD` or, with its body, `MAX_BODY`.
         """
         self._received += len(data)
+        self._has_line = self._has_line or b"\n" in data
         try:
             self._http.receive_data(data)
-            event = self._http.next_event()
+            return self._next_request()
         except h11.RemoteProtocolError as exc:
             exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
-            raise BadRequest(exc.error_status_hint, str(exc)) from exc
-        if isinstance(event, h11.ConnectionClosed):
-            raise BadRequest(400, "the connection ended before a request")
-        if not isinstance(event, h11.Request):
-            return None
+            is_long_line = exc.error_status_hint == 431 and not self._has_line
+            status = 414 if is_long_line else exc.error_status_hint
+            raise BadRequest(status, str(exc)[:_TEXT]) from exc
+
+    def _next_request(self) -> Request | None:
+        while True:
+            event = self._http.next_event()
+            if isinstance(event, h11.Request):
+                self._begin(event)
+                if self._http.they_are_waiting_for_100_continue:
+                    return self._request
+            elif isinstance(event, h11.Data):
+                self._body_bytes += len(event.data)
+                self._check_body(self._body_bytes)
+            elif isinstance(event, h11.EndOfMessage):
+                return self._request
+            elif isinstance(event, h11.ConnectionClosed):
+                raise BadRequest(400, "the connection ended before a request")
+            else:
+                return None
+
+    def _begin(self, event: h11.Request) -> None:
         self._is_head = event.method == b"HEAD"
         # h11 counts only while a head is not complete.
         if self._received - len(self.trailing_data()) > MAX_HEAD:
             raise BadRequest(431, f"the request has a head of more than {MAX_HEAD} bytes")
-        return Request(
+        version = event.http_version.decode("ascii")
+        if not version.startswith("1."):
+            raise BadRequest(505, f"the version of HTTP is {version}, expected 1.1")
+        headers = Headers.from_wire(event.headers.raw_items())
+        length = headers.get("Content-Length")
+        if length is not None and "Transfer-Encoding" in headers:
+            # RFC 9112 §6.1: a proxy in between may have understood the one or the other.
+            raise BadRequest(400, "the request has both Content-Length and Transfer-Encoding")
+        self._request = Request(
             path=event.target.decode("ascii"),
-            headers=Headers.from_wire(event.headers.raw_items()),
+            headers=headers,
             method=event.method.decode("ascii"),
-            http_version=event.http_version.decode("ascii"),
+            http_version=version,
         )
+        if length is not None:
+            self._check_body(int(length))
+
+    def _check_body(self, n: int) -> None:
+        if n > MAX_BODY:
+            raise BadRequest(413, f"the request has a body of more than {MAX_BODY} bytes")
 
     def trailing_data(self) -> bytes:
         """Return what came behind the request: the first bytes of the WebSocket connection."""

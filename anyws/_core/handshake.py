@@ -19,6 +19,7 @@ from .headers import (
     Response,
     check_text,
 )
+from .host import is_host
 from .uri import URI
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "accept_request",
     "accept_value",
     "build_request",
+    "check_host",
     "check_request",
     "check_response",
     "check_subprotocols",
@@ -182,6 +184,18 @@ def check_response(
     return chosen[0], agreed
 
 
+def check_host(request: Request) -> Response | None:
+    """Refuse a request of any kind whose Host header will not do (RFC 9112 §3.2)."""
+    hosts = request.headers.get_all("Host")
+    if not hosts and request.http_version < "1.1":
+        return None
+    if len(hosts) != 1:
+        return refuse(400, f"a request has exactly one Host header, this one {len(hosts)}\n")
+    if not is_host(hosts[0]):
+        return refuse(400, _wrong("Host", hosts, "a host, or a host and a port") + "\n")
+    return None
+
+
 def check_request(request: Request) -> tuple[str, list[str], list[NamedExtension]] | Response:
     """Check the client's part (§4.2.1).
 
@@ -218,8 +232,6 @@ def _check_request(request: Request) -> tuple[str, list[str], list[NamedExtensio
         response.headers["Connection"] = "Upgrade, close"
         response.headers["Sec-WebSocket-Version"] = "13"
         return response
-    if len(fields.get("host", ())) != 1:
-        return refuse(400, "a request has exactly one Host header\n")
     if fields.get("content-length", ["0"]) != ["0"] or "transfer-encoding" in fields:
         # Its bytes would be taken for the first frames.
         return refuse(400, "the request of an opening handshake has no body\n")

@@ -72,10 +72,12 @@ class ServerHandshake:
         self._h11: H11Server | None = None
 
     def receive_data(self, data: bytes) -> Request | None:
-        """Take bytes of the request, b"" for their end; return it once its head is complete.
+        """Take bytes of the request, b"" for their end; return it once it is complete.
+
+        A body is read and dropped, unless the client waits to be told to send it.
 
         Raises:
-            BadRequest: it is not HTTP, or passes `MAX_HEAD`.
+            BadRequest: it is not HTTP, or passes `MAX_HEAD` or, with its body, `MAX_BODY`.
         """
         if self._h11 is None:
             found = read_request(data)

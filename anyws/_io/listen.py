@@ -26,9 +26,19 @@ _PORT_TRIES = 20
 # Accepted in one turn of the loop, so that a crowd at the door does not starve those inside.
 _ACCEPTED_A_TURN = 64
 
-# Out of files or memory: accepting again at once would spin.
-_PAUSE_AFTER_EXHAUSTION = 0.25
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# Out of files or memory, as a rule: accepting again at once would spin.
+_PAUSE_AFTER_FAILURE = 0.25
+
+# That connection is gone already, or never could come: the next one may be fine. accept(2) has the
+# list. Not every system has every one.
+_GONE = frozenset(
+    getattr(errno, name, None)
+    for name in (
+        *("ECONNABORTED", "ECONNRESET", "EPROTO", "EPERM", "ETIMEDOUT"),
+        *("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENONET", "ENOPROTOOPT"),
+        "EOPNOTSUPP",
+    )
+)
 
 _FIRST_INHERITED = 3  # systemd's SD_LISTEN_FDS_START
 
@@ -203,7 +213,8 @@ class Listener:
         reactor: that of the server.
         sock: bound; made to listen if it does not.
         accepted: called with each connection's socket; may not block or raise.
-        exhausted: called with the error when files or memory ran out and accepting pauses.
+        failed: called with the error when accepting fails, for want of files or memory as a rule,
+            and pauses for a moment.
     """
 
     def __init__(
@@ -211,18 +222,34 @@ class Listener:
         reactor: Reactor,
         sock: Socket,
         accepted: Callable[[Socket], None],
-        exhausted: Callable[[OSError], None],
+        failed: Callable[[OSError], None],
     ) -> None:
         self.sock = sock
         self._reactor = reactor
         self._accepted = accepted
-        self._exhausted = exhausted
+        self._failed = failed
         self._listening = True
         self._watching = False
         sock.setblocking(False)
         if not sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
             sock.listen()
-        self._watch()
+        self.resume()
+
+    def pause(self) -> None:
+        """Accept no more until `resume`; the kernel holds those who come. Idempotent."""
+        if self._watching:
+            self._watching = False
+            self._reactor.remove_reader(self.sock)
+
+    def resume(self) -> None:
+        """Accept again, unless it is closed. Idempotent."""
+        if self._listening and not self._watching:
+            self._watching = True
+            self._reactor.add_reader(self.sock, self._accept)
+
+    def accept_rest(self) -> None:
+        """Accept now those whom the kernel holds: closing would reset their connections."""
+        self._accept()
 
     def close(self) -> None:
         """Accept no more, and close the socket. Idempotent.
@@ -233,29 +260,24 @@ class Listener:
         if not self._listening:
             return
         self._listening = False
-        if self._watching:
-            self._reactor.remove_reader(self.sock)
+        self.pause()
         if isinstance(self.sock, _UnixSocket):
             self.sock.remove_file()
         self.sock.close()
 
-    def _watch(self) -> None:
-        if self._listening:
-            self._watching = True
-            self._reactor.add_reader(self.sock, self._accept)
-
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_A_TURN):
+            if not self._watching:
+                return
             try:
                 sock, _ = self.sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as exc:
-                if exc.errno not in _EXHAUSTED:
-                    continue  # that one is gone already: ECONNABORTED and its like
-                self._watching = False
-                self._reactor.remove_reader(self.sock)
-                self._reactor.call_later(_PAUSE_AFTER_EXHAUSTION, self._watch)
-                self._exhausted(exc)
+                if exc.errno in _GONE:
+                    continue
+                self.pause()
+                self._reactor.call_later(_PAUSE_AFTER_FAILURE, self.resume)
+                self._failed(exc)
                 return
             self._accepted(sock)

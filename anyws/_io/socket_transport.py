@@ -245,6 +245,11 @@ class SocketTransport(Transport):
 
     # Attributes
 
+    @property
+    def remote_address(self) -> Any:
+        """The peer's address as the socket has it; None if it was gone before it was asked."""
+        return self._remote_address
+
     def _find_local_address(self) -> Any:
         if self._local_address is None:
             self._local_address = _ask(self._sock.getsockname)

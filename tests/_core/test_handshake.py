@@ -19,6 +19,7 @@ from anyws._core.handshake import (
     accept_request,
     accept_value,
     build_request,
+    check_host,
     check_request,
     check_response,
     check_subprotocols,
@@ -265,8 +266,6 @@ UNWELCOME: list[tuple[str, dict[str, str | list[str] | None], int, str]] = [
     ("no version", {"Sec-WebSocket-Version": None}, 426, "no Sec-WebSocket-Version header"),
     ("old version", {"Sec-WebSocket-Version": "8"}, 426, "is '8', expected 13"),
     ("two versions", {"Sec-WebSocket-Version": ["13", "8"]}, 426, "is '13, 8', expected 13"),
-    ("no host", {"Host": None}, 400, "exactly one Host header"),
-    ("two hosts", {"Host": ["a", "b"]}, 400, "exactly one Host header"),
     ("no key", {"Sec-WebSocket-Key": None}, 400, "no Sec-WebSocket-Key header"),
     ("two keys", {"Sec-WebSocket-Key": [KEY, KEY]}, 400, "expected 16 bytes in base64"),
     ("short key", {"Sec-WebSocket-Key": make_key(bytes(15))}, 400, "expected 16 bytes"),
@@ -305,6 +304,37 @@ def test_request_is_refused_with_the_problem(
     assert isinstance(refusal, Response)
     assert refusal.status_code == status_code
     assert problem in refusal.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "problem"),
+    [
+        (["example.com"], None),
+        (["example.com:80"], None),
+        (["[::1]:8080"], None),
+        ([], "exactly one Host header, this one 0"),
+        (["a", "b"], "exactly one Host header, this one 2"),
+        ([""], "Host is '', expected a host"),
+        (["a b"], "Host is 'a b', expected a host"),
+        (["user@example.com"], "expected a host"),
+        (["example.com/path"], "expected a host"),
+        (["example.com:port"], "expected a host"),
+        (["a, b"], "expected a host"),
+    ],
+)
+def test_host_of_any_request_is_checked(hosts: list[str], problem: str | None) -> None:
+    # RFC 9112 §3.2
+    refusal = check_host(Request("/", Headers([("Host", host) for host in hosts])))
+    if problem is None:
+        assert refusal is None
+    else:
+        assert refusal is not None
+        assert refusal.status_code == 400
+        assert problem in refusal.body.decode()
+
+
+def test_http_1_0_needs_no_host() -> None:
+    assert check_host(Request("/", Headers(), http_version="1.0")) is None
 
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "CONNECT", "get"])

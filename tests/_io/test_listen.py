@@ -323,16 +323,20 @@ class Door:
         reactor: that of the listener.
         accepted: the connections.
         errors: why accepting has paused.
+        then: called after each connection.
     """
 
     def __init__(self, reactor: Reactor) -> None:
         self.reactor = reactor
         self.accepted: list[Socket] = []
         self.errors: list[OSError] = []
+        self.then: Callable[[], None] | None = None
         self._news = anyio.Event()
 
     def accept(self, sock: Socket) -> None:
         self.accepted.append(sock)
+        if self.then is not None:
+            self.then()
         self._tell()
 
     def pause(self, exc: OSError) -> None:
@@ -448,7 +452,7 @@ async def test_abstract_name_is_free_again_after_closing(tmp_path: Path) -> None
 
 
 async def test_want_of_files_pauses_accepting_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listen, "_PAUSE_AFTER_EXHAUSTION", 0.001)
+    monkeypatch.setattr(listen, "_PAUSE_AFTER_FAILURE", 0.001)
     (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
     async with opened(sock) as (_, door):
         with clients(3, sock.getsockname()):
@@ -460,7 +464,7 @@ async def test_want_of_files_pauses_accepting_for_a_while(monkeypatch: pytest.Mo
 
 
 async def test_listener_may_be_closed_while_it_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listen, "_PAUSE_AFTER_EXHAUSTION", 0.001)
+    monkeypatch.setattr(listen, "_PAUSE_AFTER_FAILURE", 0.001)
     (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
     async with opened(sock) as (listener, door):
         with clients(1, sock.getsockname()):
@@ -488,14 +492,72 @@ def no_more_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_failure_to_accept_one_connection_does_not_stop_the_listener() -> None:
+async def test_listener_that_fails_by_itself_pauses_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listen, "_PAUSE_AFTER_FAILURE", 0.001)
     (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
     async with opened(sock) as (_, door):
-        # As on Linux any error of the connection that was to be accepted, this one is reported
-        # by `accept`.
         sock.shutdown(stdlib_socket.SHUT_RD)
-        await settle()
+        await door.until(lambda: len(door.errors) == 2)
         sock.listen(10)
         with clients(1, sock.getsockname()):
             await door.until(lambda: len(door.accepted) == 1)
+    assert {exc.errno for exc in door.errors} == {errno.EINVAL}
+
+
+class Aborted(Socket):
+    """A listening socket whose first connection is gone before it is accepted."""
+
+    left = 1
+
+    def accept(self) -> tuple[Socket, object]:
+        sock, address = super().accept()
+        if self.left:
+            self.left -= 1
+            sock.close()
+            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+        return sock, address
+
+
+async def test_connection_that_is_gone_does_not_stop_the_listener() -> None:
+    sock = Aborted(stdlib_socket.AF_INET)
+    sock.bind(("127.0.0.1", 0))
+    async with opened(sock) as (_, door):
+        with clients(2, sock.getsockname()):
+            await door.until(lambda: len(door.accepted) == 1)
     assert door.errors == []
+
+
+async def test_paused_listener_leaves_connections_to_the_kernel() -> None:
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        listener.pause()
+        listener.pause()
+        with clients(2, sock.getsockname()):
+            await settle()
+            assert door.accepted == []
+            listener.resume()
+            listener.resume()
+            await door.until(lambda: len(door.accepted) == 2)
+            listener.close()
+            listener.resume()
+
+
+async def test_listener_may_be_paused_by_one_that_it_accepts() -> None:
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        door.then = listener.pause
+        with clients(3, sock.getsockname()):
+            await door.until(lambda: len(door.accepted) == 1)
+            await settle()
+            assert len(door.accepted) == 1
+            listener.resume()
+            await door.until(lambda: len(door.accepted) == 2)
+
+
+async def test_rest_of_the_queue_can_be_accepted_before_closing() -> None:
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        with clients(3, sock.getsockname()):
+            listener.accept_rest()
+            listener.close()
+            assert len(door.accepted) == 3
