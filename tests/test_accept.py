@@ -31,6 +31,7 @@ from anyws import (
 )
 from anyws.testing import TEXT, UPGRADE, Frame, RawPeer, close_frame, memory_pair
 
+from .http_requests import PLAIN_GET, request
 from .raw import LIMIT, raw_client
 from .scripted import settle
 from .serving import HELLO, check_alive, connections, echo, errors, levels, wait
@@ -115,24 +116,6 @@ async def test_a_request_may_come_byte_by_byte() -> None:
             await peer.send(bytes([byte]))
         assert (await peer.read_head()).status == 101
 
-
-def request(first_line: str = "GET / HTTP/1.1", **fields: str | None) -> bytes:
-    """Return an opening handshake with some header fields replaced, or left out if None."""
-    usual: dict[str, str | None] = {
-        "Host": "localhost",
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version": "13",
-    }
-    changed = usual | {name.replace("_", "-"): value for name, value in fields.items()}
-    lines = [f"{name}: {value}" for name, value in changed.items() if value is not None]
-    return ("\r\n".join([first_line, *lines]) + "\r\n\r\n").encode()
-
-
-PLAIN_GET = request(
-    Upgrade=None, Connection=None, Sec_WebSocket_Key=None, Sec_WebSocket_Version=None
-)
 
 REFUSED = [
     pytest.param(PLAIN_GET, 426, {"upgrade": "websocket"}, id="plain-GET"),
