@@ -18,6 +18,7 @@ __all__ = ["BasicAuth"]
 
 # RFC 7617 §2: neither a name nor a password has control characters.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PRINTABLE = re.compile(r"[ -~]*")
 
 
@@ -167,11 +168,10 @@ def _encode(what: str, text: str) -> bytes:
         from unicodedata import normalize  # its tables
 
         text = normalize("NFC", text)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        # Not `from` the cause, which has the text.
-        raise LocalProtocolError(f"{what} has lone surrogates") from None
+    # Not left to the encoder, whose error would hold the text.
+    if _SURROGATE.search(text):
+        raise LocalProtocolError(f"{what} has lone surrogates")
+    return text.encode()
 
 
 def _decode_pair(encoded: str | None) -> tuple[str, str] | None:
