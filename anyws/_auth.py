@@ -25,8 +25,8 @@ _PRINTABLE = re.compile(r"[ -~]*")
 class BasicAuth:
     """Names and passwords of Basic authentication (RFC 7617), for a client or a server.
 
-    They pass as good as in the clear: use it over TLS. A server compares in constant time, those of
-    unknown users too. Names and passwords are UTF-8, in Normalization Form C (§2.1).
+    A password travels all but in the clear: use it over TLS. A server compares in constant time,
+    those of unknown users too. Names and passwords are UTF-8, in Normalization Form C (§2.1).
 
     Args:
         username: of the only user; a client needs this form.
