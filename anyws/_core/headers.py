@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from urllib.parse import parse_qs
 
 from .._errors import LocalProtocolError
 from .grammar import is_token, split_tokens
@@ -198,12 +199,7 @@ class Request:
 
         Bytes that are not UTF-8 become U+FFFD.
         """
-        query = self._split_target()[1]
-        if not query:
-            return {}
-        from urllib.parse import parse_qs  # which few need
-
-        return parse_qs(query, keep_blank_values=True)
+        return parse_qs(self._split_target()[1], keep_blank_values=True)
 
     @property
     def cookies(self) -> dict[str, str]:
