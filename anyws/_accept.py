@@ -139,7 +139,6 @@ class Opening:
         "_handler_hook",
         "_has_begun",
         "_http",
-        "_left",
         "_peer_is_done",
         "_start_task",
         "_timer",
@@ -168,7 +167,6 @@ class Opening:
         self._early: list[bytes] | None = None  # what came while it was
         self._peer_is_done = False
         self._error: Exception | None = None  # what it was refused for
-        self._left = 0  # bytes of the refusal that had not been sent when it was last looked at
         self._deadline = inf
         self._timer: Timer | None = None
 
@@ -329,13 +327,12 @@ class Opening:
         self._refuse(refuse(500, "the server failed to answer the request\n"))
 
     def _linger(self) -> None:
-        """Give the peer a moment, and then another one as long as it reads a refusal."""
+        """Give the peer a moment to read a refusal, and a long one what is left of the time."""
         self._stop_timer()
-        self._left = self._transport.unsent
         self._timer = self._transport.reactor.call_later(LINGER, self._linger_on)
 
     def _linger_on(self) -> None:
-        if 0 < self._transport.unsent < self._left:
+        if self._transport.unsent and self._transport.reactor.clock() < self._deadline:
             self._linger()
         else:
             self._transport.abort()

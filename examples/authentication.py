@@ -34,7 +34,7 @@ async def try_it(uri: str, what: str, **options: Any) -> None:
     """Connect, and print what came of it."""
     try:
         async with connect(uri, **options) as ws:
-            print(f"{what}: {await ws.receive()}")
+            print(f"{what}: {await ws.receive_text()}")
     except HandshakeRejected as exc:
         print(f"{what}: {exc.response.status_code} {exc.response.body.decode().strip()}")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from anyws import (
     serve,
     wrap_server,
 )
+from anyws._accept import Opening
 from anyws.testing import PING, TEXT, UPGRADE, Frame, Head, RawPeer, memory_pair
 
 from .http_requests import PLAIN_GET, request
@@ -48,7 +49,8 @@ async def ask(server: Server, data: bytes) -> Head:
     with anyio.fail_after(LIMIT):
         async with raw_client(server.port) as peer:
             await peer.send(data)
-            response = await peer.read_response()
+            is_head = data.startswith(b"HEAD ")
+            response = await (peer.read_head() if is_head else peer.read_response())
             await peer.expect_end()
             return response
 
@@ -132,13 +134,13 @@ async def test_a_hook_sees_the_request_and_who_sent_it() -> None:
         assert request is ws.request
         seen.append((ws.state, request.path, ws.id, ws.remote_address, ws.username))
 
-    async with serve(wait, "127.0.0.1", process_request=look) as server:
-        async with connect(f"{server.uri}path?query") as ws:
-            await connections(server, 1)
-            (ours,) = server.connections
-            assert seen == [
-                (State.CONNECTING, "/path?query", ours.id, ws.local_address, None),
-            ]
+    async with (
+        serve(wait, "127.0.0.1", process_request=look) as server,
+        connect(f"{server.uri}path?query") as ws,
+    ):
+        await connections(server, 1)
+        (ours,) = server.connections
+        assert seen == [(State.CONNECTING, "/path?query", ours.id, ws.local_address, None)]
 
 
 async def test_a_hook_may_keep_what_it_finds_on_the_connection() -> None:
@@ -358,8 +360,9 @@ async def test_frames_that_come_while_a_hook_waits_are_bounded() -> None:
         tasks.start_soon(peer.send, *flood)
         await settle()
         (arrival,) = server._admission.arrivals
-        held = sum(map(len, arrival.stage._early))  # type: ignore[union-attr]
-        assert held < 200_000
+        assert isinstance(arrival.stage, Opening)
+        assert arrival.stage._early is not None
+        assert sum(len(data) for data in arrival.stage._early) < 200_000
         hook.released.set()
         assert (await peer.read_head()).status == 101
         await peer.expect(*flood)
@@ -435,7 +438,7 @@ async def test_a_hook_that_takes_too_long_is_answered_with_503() -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(visit)
-        with pytest.raises(InvalidHandshake, match="answered with 503 .* too long to answer"):
+        with pytest.raises(InvalidHandshake, match="answered with 503"):
             await wrap_server(ours, process_request=hook).__aenter__()
     assert hook.left == "Cancelled"
 
@@ -469,19 +472,19 @@ async def test_wrap_server_has_hooks_too(hook: Hook) -> None:
 
 @virtual_time
 async def test_a_slow_reader_gets_all_of_a_large_answer() -> None:
-    """It has a second for each part of it."""
+    """It has what is left of the time for the handshake."""
     body = b"x" * 100_000
     ours, theirs = memory_pair(capacity=10_000)
-    peer = RawPeer(theirs, is_client=True)
 
     async def visit() -> None:
         await theirs.send(PLAIN_GET)
-        head = await peer.read_head()
-        rest = b""
-        while len(rest) < len(body):
-            await anyio.sleep(0.5)
-            rest += await theirs.receive(10_000)
-        assert (head.status, rest) == (200, body)
+        answer = b""
+        with suppress(anyio.EndOfStream):
+            while True:
+                await anyio.sleep(0.5)
+                answer += await theirs.receive(10_000)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(body)
         await theirs.aclose()
 
     with anyio.fail_after(60):
@@ -502,7 +505,7 @@ async def test_a_peer_that_does_not_read_a_large_answer_is_cut_off() -> None:
         await wrap_server(
             ours, process_request=lambda *_: Response(200, body=b"x" * 100_000)
         ).__aenter__()
-    assert anyio.current_time() - began <= 2
+    assert anyio.current_time() - began == pytest.approx(10)
 
 
 # process_response
