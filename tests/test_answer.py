@@ -120,6 +120,14 @@ async def test_a_hook_may_answer_any_request(hook: Hook, data: bytes, body: byte
         assert server.connections == frozenset()
 
 
+async def test_a_response_may_be_sent_again_and_again() -> None:
+    shared = Response(200, Headers({"X": "1"}), b"hello\n")
+    async with serve(wait, "127.0.0.1", process_request=lambda *_: shared) as server:
+        for _ in range(2):
+            assert (await ask(server, PLAIN_GET)).body == b"hello\n"
+    assert shared.headers.multi_items() == [("X", "1")]
+
+
 @each_pass
 async def test_a_hook_may_let_the_handshake_go_on(hook: Hook) -> None:
     async with serve(echo, "127.0.0.1", process_request=hook) as server:

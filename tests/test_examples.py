@@ -142,6 +142,20 @@ def test_custom_extension_is_agreed_on_and_passes_messages(backend: str) -> None
     ]
 
 
+AUTHENTICATED = """\
+header: hello, ada
+cookie: hello, ada
+subprotocol: hello, ada
+password: hello, ben
+old token: 401 this token is not known, or no longer
+nothing: 401 a user name and a password are needed (Basic authentication)"""
+
+
+@on_backends
+def test_authentication_knows_who_connects(backend: str) -> None:
+    assert run("authentication.py", "--backend", backend) == AUTHENTICATED.splitlines()
+
+
 @pytest.mark.anyio
 async def test_custom_extension_refuses_a_message_with_another_checksum() -> None:
     namespace = runpy.run_path(str(EXAMPLES / "custom_extension.py"))
