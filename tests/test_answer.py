@@ -416,6 +416,8 @@ async def test_a_server_that_stops_does_not_wait_for_hooks(how: str) -> None:
         await getattr(server, how)()
         response = await peer.read_response()
         assert (response.status, response.body) == (503, b"the server is stopping\n")
+        while not hook.left:
+            await checkpoint()
         assert hook.left.startswith("Cancel")
 
 
