@@ -132,7 +132,9 @@ class Headers(MutableMapping[str, str]):
     def get_all(self, name: str) -> list[str]:
         """Return the values of `name` in order, none if it is not there."""
         wanted = name.lower()
-        return [value for n, value in self._fields if n.lower() == wanted]
+        if self._built is None:
+            return _find_values(self._lines, wanted)
+        return [value for n, value in self._built if n.lower() == wanted]
 
     def discard(self, name: str) -> bool:
         """Remove all fields called `name`; say whether there were any."""
@@ -302,6 +304,23 @@ def _read_lines(lines: bytes) -> list[tuple[str, str]]:
     """Take field lines apart."""
     pairs = [line.partition(":") for line in lines.decode("iso-8859-1").split("\r\n")[:-1]]
     return [(name, value.strip(" \t")) for name, _, value in pairs]
+
+
+def _find_values(lines: bytes, name: str) -> list[str]:
+    """Return the values of one name, in lower case, without taking all lines apart."""
+    if not name.isascii():
+        return []
+    folded = b"\n" + lines.lower()
+    key = b"\n%s:" % name.encode("ascii")
+    values = []
+    at = folded.find(key)
+    while at >= 0:
+        start = at + len(key)
+        end = folded.index(b"\r\n", start)
+        # There is one byte more in `folded`.
+        values.append(lines[start - 1 : end - 1].decode("iso-8859-1").strip(" \t"))
+        at = folded.find(key, end)
+    return values
 
 
 def _field(name: str, value: str) -> tuple[str, str]:
