@@ -37,7 +37,7 @@ from ._payload import Data
 from ._reconnect import Reconnecting, reconnect
 from ._retry import Retry
 from ._server import Server, Serving, serve
-from ._stats import ConnectionStats
+from ._stats import ConnectionStats, ServerStats
 from ._streams import ReceiveStream, SendStream
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "SendStream",
     "Server",
     "ServerConnection",
+    "ServerStats",
     "Serving",
     "State",
     "WebSocketError",
