@@ -40,6 +40,7 @@ from ._errors import (
 )
 from ._io.transport import Timer, Transport, Waiter
 from ._keepalive import Keepalive
+from ._logging import describe_address, escaped, log
 from ._message_path import CALLS_A_TURN, MessagePath, State, Verdict
 from ._options import ConnectionOptions
 from ._payload import (
@@ -500,13 +501,44 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if self._paused:
             self._end_pause()
         if self._logger.isEnabledFor(INFO):
-            self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())
+            self._log_end()
         self._arrival.wake()
         for waiter in (*(self._turns or ()), *self._room, *self._end_waiters):
             waiter.wake()
         for ping in self._pings.values():
             ping.wake()
         self._end_close_scopes()
+
+    def _log_end(self) -> None:
+        stats = self.stats
+        self._log(
+            INFO,
+            "connection %s with %s ended after %.1f s: %s; received %d messages, %d bytes; "
+            "sent %d messages, %d bytes",
+            self.id,
+            describe_address(self.remote_address),
+            stats.duration_s,
+            self._closed(),
+            stats.received_messages,
+            stats.received_bytes,
+            stats.sent_messages,
+            stats.sent_bytes,
+        )
+
+    def _log(
+        self, level: int, message: str, *args: object, exc_info: BaseException | None = None
+    ) -> None:
+        """Log something about this connection, with what tells it from others.
+
+        What the peer controls among `args` must be escaped.
+        """
+        if self._logger.isEnabledFor(level):
+            address = self.remote_address
+            extra = {
+                "connection_id": str(self.id),
+                "remote_address": escaped(address) if isinstance(address, str) else address,
+            }
+            log(self._logger, level, message, *args, extra=extra, exc_info=exc_info, stacklevel=2)
 
     # Sending
 
