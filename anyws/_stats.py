@@ -58,10 +58,13 @@ class ServerStats:
     refused_handshakes: int = 0
     #: Handlers that raised anything but the end of their connection.
     failed_handlers: int = 0
-    #: Sums over all connections, open and ended, of what `ConnectionStats` counts.
+    #: Sums over all connections, open and ended, of what `ConnectionStats` counts by this name.
     received_messages: int = 0
+    #: Likewise.
     received_bytes: int = 0
+    #: Likewise.
     sent_messages: int = 0
+    #: Likewise.
     sent_bytes: int = 0
 
 

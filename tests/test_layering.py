@@ -135,7 +135,9 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     assert ours == {}
 
 
-@pytest.mark.parametrize("name", ["anyws._build", "anyws._errors", "anyws._options"])
+@pytest.mark.parametrize(
+    "name", ["anyws._build", "anyws._errors", "anyws._logging", "anyws._options", "anyws._stats"]
+)
 def test_bottom_imports_nothing_of_ours(name: str) -> None:
     assert [imported for imported in IMPORTS[name] if is_within(imported, "anyws")] == []
 
