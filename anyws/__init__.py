@@ -40,7 +40,7 @@ from ._reconnect import Reconnecting, reconnect
 from ._retry import Retry
 from ._server import Server, Serving, serve
 from ._server_connection import ServerConnection
-from ._stats import ConnectionStats
+from ._stats import ConnectionStats, ServerStats
 from ._streams import ReceiveStream, SendStream
 
 __all__ = [
@@ -85,6 +85,7 @@ __all__ = [
     "SendStream",
     "Server",
     "ServerConnection",
+    "ServerStats",
     "Serving",
     "State",
     "WebSocketError",

@@ -125,13 +125,16 @@ class Opening:
         start_task: runs an async function in a task, for hooks that wait.
         admission: of the server.
         handler_hook: the `process_request` of a handler that has one.
+
+    Attributes:
+        connection: once there is a request; open only once the handshake has succeeded.
+        refusal: what was answered instead of 101, if it was.
     """
 
     __slots__ = (
         "_accepting",
         "_admission",
         "_answering",
-        "_connection",
         "_deadline",
         "_early",
         "_ended",
@@ -143,6 +146,8 @@ class Opening:
         "_start_task",
         "_timer",
         "_transport",
+        "connection",
+        "refusal",
     )
 
     def __init__(
@@ -162,7 +167,8 @@ class Opening:
         self._handler_hook = handler_hook
         self._http = ServerHandshake()
         self._has_begun = False
-        self._connection: ServerConnection | None = None  # once there is a request
+        self.connection: ServerConnection | None = None
+        self.refusal: Response | None = None
         self._answering: anyio.CancelScope | None = None  # a hook that is waited for
         self._early: list[bytes] | None = None  # what came while it was
         self._peer_is_done = False
@@ -211,8 +217,8 @@ class Opening:
             self._refuse(refuse(exc.status_code, f"{exc}\n"))
             return
         if request is not None:
-            self._connection = ServerConnection(self._transport, self._accepting, request)
-            self._answer(answer_steps(self._connection, self._admission, self._handler_hook))
+            self.connection = ServerConnection(self._transport, self._accepting, request)
+            self._answer(answer_steps(self.connection, self._admission, self._handler_hook))
 
     def eof(self) -> None:
         """Take note that the peer will send no more; it may still want to read an answer."""
@@ -222,7 +228,7 @@ class Opening:
         elif not self._has_begun:
             self._error = ConnectionResetError("the peer left before it had sent a request")
             self._transport.abort()
-        elif self._connection is None:
+        elif self.connection is None:
             self._receive(b"")
 
     def lost(self, exc: Exception | None) -> None:
@@ -233,8 +239,8 @@ class Opening:
             error.__cause__ = exc
         self._error = error
         self._stop_answering()
-        if self._connection is not None:
-            self._connection.lost(exc)
+        if self.connection is not None:
+            self.connection.lost(exc)
         self._end(error)
 
     def drained(self) -> None:
@@ -276,7 +282,7 @@ class Opening:
             self._refuse(answer.response)
 
     def _accept(self, answer: Answer) -> None:
-        connection, transport = self._connection, self._transport
+        connection, transport = self.connection, self._transport
         assert connection is not None
         try:
             data = self._http.send_response(answer.response)
@@ -309,6 +315,7 @@ class Opening:
         message = f"answered with {response.status_code} {response.reason_phrase}".rstrip()
         if response.headers.get("Content-Type", "").startswith("text/plain"):
             message += f": {response.body[:200].decode(errors='replace').strip()}"
+        self.refusal = response
         is_late = response.status_code == 408
         self._error = TimeoutError(message) if is_late else InvalidHandshake(message)
         self._stop_answering()
@@ -322,8 +329,8 @@ class Opening:
 
     def _refuse_unsendable(self, exc: LocalProtocolError) -> None:
         """Answer for a hook whose response cannot be put on the wire."""
-        assert self._connection is not None, "only hooks make such a response"
-        self._connection._log_hook_error(exc)
+        assert self.connection is not None, "only hooks make such a response"
+        self.connection._log_hook_error(exc)
         self._refuse(refuse(500, "the server failed to answer the request\n"))
 
     def _linger(self) -> None:
@@ -343,7 +350,7 @@ class Opening:
             self._transport.abort()
 
     def _time_out(self) -> None:
-        if self._connection is None:
+        if self.connection is None:
             self._refuse(refuse(408, "the request took too long\n"))
         else:
             self._refuse(refuse(503, "the server took too long to answer\n"))

@@ -6,6 +6,7 @@ business of `_answer.py`.
 
 from __future__ import annotations
 
+from logging import ERROR
 from typing import Unpack
 
 from ._accepting import Accepting, ConfigureKeywords
@@ -14,6 +15,7 @@ from ._core.handshake import refuse
 from ._core.headers import Headers, HeadersLike, Request, Response
 from ._errors import LocalProtocolError
 from ._io.transport import Transport
+from ._logging import describe_address
 
 __all__ = ["ServerConnection"]
 
@@ -80,9 +82,10 @@ class ServerConnection(Connection):
         self._logger = accepting.connection.logger
 
     def _log_hook_error(self, exc: Exception) -> None:
-        self._logger.error(
+        self._log(
+            ERROR,
             "a hook raised in the opening handshake with %s",
-            self.remote_address,
+            describe_address(self.remote_address),
             exc_info=exc,
         )
 

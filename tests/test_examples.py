@@ -6,6 +6,7 @@ Each runs on every backend that it offers.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import runpy
 import signal
@@ -197,6 +198,17 @@ def test_echo_client_prints_what_echo_server_sends_back(backend: str) -> None:
                 "one",
                 "zwölf",
             ]
+
+
+@on_backends
+def test_json_log_tells_of_the_end_of_the_connection(backend: str) -> None:
+    answer, stats, line = run("json_log.py", "--backend", backend)
+    assert answer == "5"
+    assert json.loads(stats)["sent_bytes"] == 2 + 4 + len("as many words as these")
+    record = json.loads(line)
+    assert (record["level"], record["service"]) == ("INFO", "words")
+    assert record["message"].startswith(f"connection {record['connection_id']} with ")
+    assert type(record["remote_address"][1]) is int
 
 
 @needs_signals
