@@ -117,7 +117,7 @@ class Router:
 
         Args:
             prefix: begins with a slash, and may name arguments too.
-            router: its names are taken over, its map's settings are not.
+            router: its names are taken over; converters of its own this map needs too.
 
         Raises:
             TypeError, ValueError, LookupError: as for `add`. Nothing was added.

@@ -544,6 +544,13 @@ async def test_what_cannot_be_added_is_not(
     assert await hear(router, "/chat/tea") == "room 'tea'"
 
 
+def test_callable_that_does_not_tell_its_arguments_is_taken_at_its_word() -> None:
+    router = Router()
+    opaque: Any = max
+    router.add("/<room>", opaque)
+    assert router.path_for(opaque, room="tea") == "/tea"
+
+
 def test_name_is_for_one_route_only() -> None:
     router = chat_router()
     with pytest.raises(ValueError, match="a route called 'chat' already"):
