@@ -31,6 +31,9 @@ _ANY_HOST = "localhost"
 # 200 characters of a path are enough to recognize it by.
 _SHOWN = 200
 
+# RFC 3986 §2.2, §2.3: what may stand in a URI as it is, of what `quote` does not leave by itself.
+_SAFE_IN_LOCATION = "%:/?#[]@!$&'()*+,;="
+
 _STANDARD_PORT = re.compile(r":(?:80|443)?$")
 
 
@@ -52,8 +55,8 @@ class Router:
     Args:
         url_map: a map of werkzeug's, with converters of your own, for instance, or with host
             matching. The endpoints of rules in it are handlers. None is one with the defaults.
-        server_name: the host, in lower case, whose subdomains the map tells apart. Without it,
-            only a map with host matching looks at the host.
+        server_name: the host whose subdomains the map tells apart. Without it, only a map with
+            host matching looks at the host.
 
     Attributes:
         url_map: where the patterns are; more rules may be added to it.
@@ -68,18 +71,24 @@ class Router:
         self.url_map: Map = routing.Map() if url_map is None else url_map
         for rule in self.url_map.iter_rules():
             _check_handler(rule)
-        self._server_name = server_name
+        self._server_name = None if server_name is None else server_name.lower()
         self._matches: WeakKeyDictionary[ServerConnection, _Match] = WeakKeyDictionary()
 
     # Building
 
     def route(
-        self, pattern: str, *, name: str | None = None, **options: Unpack[ConfigureKeywords]
+        self,
+        pattern: str,
+        *,
+        name: str | None = None,
+        host: str | None = None,
+        subdomain: str | None = None,
+        **options: Unpack[ConfigureKeywords],
     ) -> Callable[[_H], _H]:
         """Return a decorator that adds a handler; see `add`."""
 
         def decorate(handler: _H) -> _H:
-            self.add(pattern, handler, name=name, **options)
+            self.add(pattern, handler, name=name, host=host, subdomain=subdomain, **options)
             return handler
 
         return decorate
@@ -90,6 +99,8 @@ class Router:
         handler: RouteHandler,
         *,
         name: str | None = None,
+        host: str | None = None,
+        subdomain: str | None = None,
         **options: Unpack[ConfigureKeywords],
     ) -> None:
         """Add a handler for the paths of a pattern.
@@ -99,6 +110,8 @@ class Router:
             handler: an async function of the `ServerConnection`, and of the arguments that the
                 pattern names.
             name: for `path_for`.
+            host: of these paths, a pattern too; for a map with host matching, which needs one.
+            subdomain: likewise, for a router with a `server_name`.
             options: what is different for these connections from what `serve` was given; see
                 `ServerConnection.configure`.
 
@@ -110,7 +123,10 @@ class Router:
         from werkzeug.routing import Rule
 
         Accepting().configured(options)  # fails here rather than for each request
-        self._add(Rule(pattern, endpoint=_Route(handler, name, options)))
+        if subdomain is not None and self._server_name is None:
+            raise ValueError(f"subdomain is {subdomain!r}, but the router has no server_name")
+        route = _Route(handler, name, options)
+        self._add(Rule(pattern, endpoint=route, host=host, subdomain=subdomain))
 
     def mount(self, prefix: str, router: Router) -> None:
         """Add what another router has by now, each pattern behind a prefix.
@@ -136,6 +152,9 @@ class Router:
             name = _route(rule).name
             if name in taken:
                 raise ValueError(f"there is a route called {name!r} already")
+            if (rule.host is not None) is not self.url_map.host_matching:
+                is_needed = "needs one" if self.url_map.host_matching else "does not look at it"
+                raise ValueError(f"host of {rule.rule!r} is {rule.host!r}, and the map {is_needed}")
             try:
                 rule.bind(self.url_map)  # which reads the pattern
             except SyntaxError:  # out of the code that werkzeug makes of it
@@ -366,5 +385,6 @@ def _redirect(status: int, url: str, adapter: MapAdapter) -> _Redirect | None:
     here = f"http://{adapter.get_host(None)}/"
     if not url.startswith(here):
         return None
-    # Two slashes, or what a browser takes for them, would make a host of what follows.
-    return _Redirect(status, "/" + url.removeprefix(here).lstrip("/\\"))
+    # Two slashes would make a host of what follows, and browsers take "\\" for one.
+    path = quote(url.removeprefix(here).lstrip("/"), safe=_SAFE_IN_LOCATION)
+    return _Redirect(status, "/" + path)

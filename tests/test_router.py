@@ -319,6 +319,9 @@ async def test_hostile_path_is_looked_up_in_linear_time(begin: str, text: str) -
         ("/bare/tea", "/tea"),
         ("/bare/%5C%5Cevil.example", "/%5C%5Cevil.example"),
         ("/dots/evil.example", "/evil.example"),
+        ("/call/evil.example", "/evil.example"),
+        ("/call/%5C%5Cevil.example", "/%5C%5Cevil.example"),
+        ("/call/%E2%98%83%01%20%25?x", "/%E2%98%83%01%20%?x"),
     ],
 )
 async def test_redirect_stays_on_the_host(target: str, location: str) -> None:
@@ -331,6 +334,7 @@ async def test_redirect_stays_on_the_host(target: str, location: str) -> None:
                 Rule("/older", redirect_to="rooms/?from=older"),
                 Rule("/bare/<path:rest>", redirect_to="<rest>"),
                 Rule("/dots/<rest>", redirect_to="a/..//<rest>"),
+                Rule("/call/<rest>", redirect_to=lambda adapter, rest: "/.//" + rest),
             ]
         )
     )
@@ -358,6 +362,31 @@ async def test_redirect_to_another_host_is_404(target: str) -> None:
         )
     )
     assert await statuses(router, target) == {404}
+
+
+@given(
+    st.lists(
+        st.text(st.sampled_from("/\\%.:@?#;+aroms25CF0dA\x7f\xff*[]<>")).map(
+            lambda text: text if text.startswith("*") else "/" + text
+        ),
+        min_size=20,
+    )
+)
+async def test_any_target_is_answered_and_no_redirect_leaves_the_host(targets: list[str]) -> None:
+    router = Router(
+        Map(
+            [
+                Rule("/a/", endpoint=tell_home),
+                Rule("/r/<path:rest>", redirect_to="<rest>"),
+                Rule("/o/<rest>", redirect_to="//<rest>"),
+                Rule("/<x>/<path:rest>/", endpoint=tell),
+            ]
+        )
+    )
+    for answer in await ask(router, *targets):
+        if answer is not None and answer.status_code != 404:
+            assert answer.status_code == 308
+            assert re.fullmatch(r"/(?![/\\])[^\x00-\x20]*", answer.headers["Location"])
 
 
 async def test_default_and_alias_are_redirected_to_the_path_that_counts() -> None:
@@ -671,6 +700,32 @@ async def test_redirect_by_host_is_relative_all_the_same() -> None:
     assert await redirect(host_router(), "/x", host="a.example") == "/x/"
 
 
+async def test_route_may_have_a_host_or_a_subdomain() -> None:
+    by_host = Router(Map(host_matching=True))
+    by_host.add("/", tell_home, host="a.example", name="home")
+    by_host.route("/<x>", host="<y>.example", max_size=10, name="x")(tell)
+    assert await hear(by_host, "/", host="a.example") == "home"
+    assert await hear(by_host, "/1", host="b.example") == "[('x', '1'), ('y', 'b')]"
+    assert by_host.path_for("x", x="1", y="b") == "/1"
+
+    by_subdomain = Router(server_name="Chat.Example")
+    by_subdomain.add("/", tell_home)
+    by_subdomain.add("/", tell, subdomain="<x>", name="x")
+    assert await hear(by_subdomain, "/", host="chat.example") == "home"
+    assert await hear(by_subdomain, "/", host="ann.chat.example") == "[('x', 'ann')]"
+
+
+def test_host_that_makes_no_difference_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not look at it"):
+        Router().add("/", tell_home, host="a.example")
+    with pytest.raises(ValueError, match="needs one"):
+        Router(Map(host_matching=True)).add("/", tell_home)
+    with pytest.raises(ValueError, match="needs one"):
+        Router(Map(host_matching=True)).mount("/chat", chat_router())
+    with pytest.raises(ValueError, match="has no server_name"):
+        Router().add("/", tell_home, subdomain="a")
+
+
 def subdomain_router() -> Router:
     return Router(
         Map(
@@ -793,6 +848,13 @@ def encodable(text: str) -> bool:
 def test_value_that_cannot_be_in_a_path_is_refused(room: str) -> None:
     with pytest.raises(ValueError, match="does not lead to 'chat'"):
         chat_router().path_for("chat", room=room)
+
+
+def test_value_that_another_pattern_takes_is_refused() -> None:
+    router = chat_router()
+    router.add("/chat/new", tell_home)
+    with pytest.raises(ValueError, match="'/chat/new' does not lead to 'chat'"):
+        router.path_for("chat", room="new")
 
 
 @pytest.mark.parametrize("name", ["a/../b", "a/.", "/a", "a//../b", ""])
