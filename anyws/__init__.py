@@ -38,6 +38,7 @@ from ._options import ConnectionOptions
 from ._payload import Data
 from ._reconnect import Reconnecting, reconnect
 from ._retry import Retry
+from ._router import Router
 from ._server import Server, Serving, serve
 from ._server_connection import ServerConnection
 from ._stats import ConnectionStats, ServerStats
@@ -82,6 +83,7 @@ __all__ = [
     "Request",
     "Response",
     "Retry",
+    "Router",
     "SendStream",
     "Server",
     "ServerConnection",

@@ -68,9 +68,15 @@ class WrappedServer(Block[ServerConnection]):
 
     _maker = "wrap_server"
 
-    def __init__(self, stream: ByteStream, accepting: Accepting) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        accepting: Accepting,
+        handler_hook: ProcessRequest | None = None,
+    ) -> None:
         self._stream = stream
         self._accepting = accepting
+        self._handler_hook = handler_hook
 
     async def _open(self, background: Background) -> ServerConnection:
         reactor = new_reactor()
@@ -91,7 +97,9 @@ class WrappedServer(Block[ServerConnection]):
             await background.start(reactor)
             await background.start(transport)
             everybody = Admission(Limits(), ())
-            opening = Opening(transport, self._accepting, ended, start, everybody)
+            opening = Opening(
+                transport, self._accepting, ended, start, everybody, self._handler_hook
+            )
             opening.start(self._accepting.open_timeout)
             while not results:
                 if hooks:

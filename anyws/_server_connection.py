@@ -72,12 +72,17 @@ class ServerConnection(Connection):
                 be used.
             TypeError, ValueError: an option cannot be used.
         """
+        self._use(self._accepting.configured(options))
+
+    def _use(self, accepting: Accepting) -> None:
+        """Answer the request by other settings, which connections may share.
+
+        Raises:
+            LocalProtocolError: it is too late.
+        """
         if self._state is not State.CONNECTING:
             raise LocalProtocolError("the request has been answered: it is too late to configure")
-        unknown = sorted(set(options) - _CONFIGURABLE)
-        if unknown:
-            raise TypeError(f"{unknown[0]} cannot be changed for one connection")
-        self._accepting = accepting = self._accepting.changed(options)
+        self._accepting = accepting
         self._options = accepting.connection
         self._logger = accepting.connection.logger
 
@@ -88,6 +93,3 @@ class ServerConnection(Connection):
             describe_address(self.remote_address),
             exc_info=exc,
         )
-
-
-_CONFIGURABLE = ConfigureKeywords.__required_keys__ | ConfigureKeywords.__optional_keys__

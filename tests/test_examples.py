@@ -137,6 +137,16 @@ def test_reconnecting_feed_misses_nothing(backend: str) -> None:
 
 
 @on_backends
+def test_routing_finds_each_handler_by_its_path(backend: str) -> None:
+    assert run("routing.py", "--backend", backend) == [
+        "this way: /chat/Tea%20&%20Cake",
+        "in Tea & Cake: 'hello'",
+        "42",
+        "404 there is nothing at /double/trouble",
+    ]
+
+
+@on_backends
 def test_custom_extension_is_agreed_on_and_passes_messages(backend: str) -> None:
     assert run("custom_extension.py", "--backend", backend) == [
         "Hello, 'Ada'! x-checksum permessage-deflate"

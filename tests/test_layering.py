@@ -29,7 +29,7 @@ LAYERS = (
     ("anyws._accept",),
     ("anyws._handlers",),
     ("anyws._client", "anyws._server"),
-    ("anyws._reconnect",),
+    ("anyws._reconnect", "anyws._router"),
     ("anyws",),
     ("anyws.testing",),
 )
@@ -186,6 +186,15 @@ def test_only_one_module_knows_h11() -> None:
         name for name, imported in IMPORTS.items() if any(is_within(i, "h11") for i in imported)
     ]
     assert users == ["anyws._core.h11_http1"]
+
+
+def test_only_the_router_knows_werkzeug() -> None:
+    users = [
+        name
+        for name, imported in IMPORTS.items()
+        if any(is_within(i, "werkzeug") for i in imported)
+    ]
+    assert users == ["anyws._router"]
 
 
 def async_generators(source: str) -> list[str]:
