@@ -8,7 +8,8 @@ WebSocketError
 │  ├─ InvalidURI                 also ValueError
 │  ├─ InvalidHandshake
 │  │  └─ NegotiationError
-│  └─ HandshakeRejected
+│  ├─ HandshakeRejected
+│  └─ TooManyRedirects
 ├─ ProtocolError
 │  ├─ LocalProtocolError
 │  └─ RemoteProtocolError
@@ -44,6 +45,7 @@ __all__ = [
     "NegotiationError",
     "ProtocolError",
     "RemoteProtocolError",
+    "TooManyRedirects",
     "WebSocketError",
 ]
 
@@ -148,6 +150,22 @@ class HandshakeRejected(HandshakeError):
             "the server rejected the WebSocket handshake: "
             f"HTTP {self.response.status_code} {self.response.reason_phrase}".rstrip()
         )
+
+
+class TooManyRedirects(HandshakeError):
+    """The server redirects more often than `max_redirects` allows, or in a circle.
+
+    Attributes:
+        response: the last redirect.
+    """
+
+    def __init__(self, response: Response, text: str) -> None:
+        super().__init__(response, text)
+        self.response = response
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
 
 
 class ProtocolError(WebSocketError):

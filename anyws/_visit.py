@@ -1,0 +1,224 @@
+"""The requests of one `connect`: the first one, and those that its answers lead to (RFC 6455 §4.1).
+
+Owns which request goes to whom, and with which credentials: those of the user never leave the
+origin that the user named. It must not know how a request gets there: that is `_client.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urljoin
+
+from ._auth import BasicAuth
+from ._cookies import CookieSource
+from ._core.extensions import Extension
+from ._core.handshake import build_request, make_key
+from ._core.headers import Headers, HeadersLike, Request, Response
+from ._core.uri import URI, parse_uri
+from ._digest import DigestAuth
+from ._errors import HandshakeError, InvalidURI, LocalProtocolError, TooManyRedirects
+
+__all__ = ["Asking", "Auth", "Visit"]
+
+#: Who the user is: a name and a password, or an async function that gives header fields.
+Auth = tuple[str, str] | BasicAuth | DigestAuth | Callable[[], Awaitable[HeadersLike]]
+
+#: Header fields of the user's that another origin gets too: they tell nothing about the user.
+KEPT_ACROSS_ORIGINS = frozenset({"accept-language", "user-agent"})
+
+# RFC 9110 §15.4: those with a Location that is to be asked instead. 304 and 305 are none.
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
+
+# RFC 6455 §3: a server may name itself as for any other request.
+_TO_WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+# A subprotocol that is followed by a token.
+_BEARER = "bearer"
+
+_Origin = tuple[bool, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What to ask for, and who asks.
+
+    Raises:
+        LocalProtocolError: a field is given twice, or cannot be in a request.
+    """
+
+    headers: Headers = field(default_factory=Headers)
+    origin: str | None = None
+    user_agent: str | None = None
+    subprotocols: tuple[str, ...] = ()
+    extensions: tuple[Extension, ...] = ()
+    auth: Auth | None = None
+    cookies: CookieSource = field(default_factory=CookieSource)
+    max_redirects: int = 0
+
+    def __post_init__(self) -> None:
+        if self.auth is not None and "Authorization" in self.headers:
+            raise LocalProtocolError(
+                "Authorization is given twice, in headers and as auth or in the URI"
+            )
+        if self.cookies and "Cookie" in self.headers:
+            raise LocalProtocolError("Cookie is given twice, as cookies and in headers")
+
+
+class Visit:
+    """Whom to ask, and after an answer, whom to ask next.
+
+    Args:
+        uri: what the user named; its origin is the only one that gets all that the user gave.
+        asking: what to ask.
+
+    Attributes:
+        uri: whom to ask now.
+        key: the Sec-WebSocket-Key of the last request.
+        subprotocols: those that it offered.
+
+    Raises:
+        LocalProtocolError: something of it cannot be in a request.
+    """
+
+    def __init__(self, uri: URI, asking: Asking) -> None:
+        self.uri = uri
+        self._home = _origin(uri)
+        self._asking = asking
+        self._passed = [_without_credentials(uri)]
+        self.key = ""
+        self.subprotocols: tuple[str, ...] = asking.subprotocols
+        self._build(Headers())  # what is wrong is found out now
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether it is the origin that the user named that is asked."""
+        return _origin(self.uri) == self._home
+
+    async def next_request(self) -> Request:
+        """Return a request, with a key of its own.
+
+        Raises:
+            LocalProtocolError: a field that `auth` gave cannot be in it.
+            Exception: what `auth` raises.
+
+        Cancelling: `auth` is cancelled, if it is a function.
+        """
+        auth = self._asking.auth
+        fields = Headers()
+        if not self.is_at_home or auth is None:
+            pass
+        elif isinstance(auth, DigestAuth):
+            value = auth.header_value("GET", self.uri.path, origin=self._home)
+            if value is not None:
+                fields.add("Authorization", value)
+        elif isinstance(auth, BasicAuth):
+            fields.add("Authorization", auth.header_value())
+        elif callable(auth):
+            fields = Headers(await auth())
+        return self._build(fields)
+
+    def _build(self, credentials: Headers) -> Request:
+        asking = self._asking
+        fields = Headers(asking.headers)
+        self.subprotocols = asking.subprotocols
+        if not self.is_at_home:
+            for name in [name for name in fields if name not in KEPT_ACROSS_ORIGINS]:
+                fields.discard(name)
+            self.subprotocols = _without_tokens(asking.subprotocols)
+        for name, value in credentials.multi_items():
+            fields.add(name, value)
+        if self.is_at_home or asking.cookies.knows_domains:
+            cookie = asking.cookies.header_for(self.uri)
+            if cookie is not None:
+                fields.add("Cookie", cookie)
+        self.key = make_key(os.urandom(16))
+        return build_request(
+            self.uri,
+            self.key,
+            headers=fields,
+            origin=asking.origin,
+            user_agent=asking.user_agent,
+            subprotocols=self.subprotocols,
+            extensions=asking.extensions,
+        )
+
+    def take_answer(self, response: Response) -> bool:
+        """Take what an answer says beside yes or no; say whether another request is worth it.
+
+        Raises:
+            TooManyRedirects: it leads on, and on.
+            HandshakeError: it leads to where nobody may be led.
+        """
+        asking = self._asking
+        asking.cookies.take(self.uri, response)
+        if response.status_code == 401 and isinstance(asking.auth, DigestAuth):
+            return self.is_at_home and asking.auth.take_challenge(response, origin=self._home)
+        if response.status_code in _REDIRECTS and asking.max_redirects > 0:
+            return self._follow(response)
+        return False
+
+    def _follow(self, response: Response) -> bool:
+        locations = response.headers.get_all("Location")
+        if not locations:
+            return False
+        target = _resolve(self.uri, locations[0])
+        if self.uri.secure and not target.secure:
+            raise HandshakeError(
+                f"the server redirects from wss to {_shown(target)}, which would give up TLS"
+            )
+        if len(self._passed) > self._asking.max_redirects:
+            raise TooManyRedirects(
+                response,
+                f"there are more than {self._asking.max_redirects} redirects, "
+                f"the last one to {_shown(target)}",
+            )
+        # With cookies of the server's own a second visit may lead somewhere else.
+        if target in self._passed and not self._asking.cookies.knows_domains:
+            raise TooManyRedirects(
+                response, f"the redirects lead in a circle, to {_shown(target)} again"
+            )
+        self._passed.append(target)
+        self.uri = target
+        return True
+
+
+def _resolve(base: URI, location: str) -> URI:
+    """Return the URI of a Location header field (RFC 9110 §10.2.2), without a fragment.
+
+    Raises:
+        HandshakeError: it is none that a WebSocket connection can have.
+    """
+    scheme = "https" if base.secure else "http"
+    try:
+        location = urljoin(f"{scheme}://{base.host_header}{base.path}", location)
+        scheme, separator, rest = location.partition("://")
+        scheme = _TO_WEBSOCKET.get(scheme.lower(), scheme)
+        return _without_credentials(parse_uri(f"{scheme}{separator}{rest.partition('#')[0]}"))
+    except (InvalidURI, ValueError) as exc:
+        raise HandshakeError(f"the server redirects to what is no WebSocket URI: {exc}") from None
+
+
+def _without_credentials(uri: URI) -> URI:
+    """Return the URI without user information: a server does not say who the user is."""
+    return replace(uri, user_info=None)
+
+
+def _without_tokens(subprotocols: Sequence[str]) -> tuple[str, ...]:
+    """Leave out a token, and what says that it is one: it is for the user's own server."""
+    lower = [name.lower() for name in subprotocols]
+    if _BEARER not in lower:
+        return tuple(subprotocols)
+    at = lower.index(_BEARER)
+    return (*subprotocols[:at], *subprotocols[at + 2 :])
+
+
+def _origin(uri: URI) -> _Origin:
+    return uri.secure, uri.host, uri.port
+
+
+def _shown(uri: URI) -> str:
+    """Name a URI as an error may: the query may have secrets in it."""
+    scheme = "wss" if uri.secure else "ws"
+    return f"{scheme}://{uri.host_header}{uri.path.partition('?')[0]}"
