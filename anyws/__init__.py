@@ -16,6 +16,7 @@ from ._core.grammar import ExtensionParameters, NamedExtension
 from ._core.headers import Headers, HeadersLike, Request, Response
 from ._core.origins import Origins
 from ._core.uri import URI, parse_uri
+from ._digest import DigestAuth
 from ._errors import (
     CloseFrame,
     ConcurrencyError,
@@ -61,6 +62,7 @@ __all__ = [
     "ConnectionStats",
     "Data",
     "Deflate",
+    "DigestAuth",
     "Extension",
     "ExtensionCodec",
     "ExtensionParameters",

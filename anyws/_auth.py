@@ -10,11 +10,12 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Awaitable, Callable, Mapping
 from typing import overload
 
+from ._core.grammar import quote_string
 from ._core.handshake import refuse
 from ._core.headers import Request, Response, credentials
 from ._errors import LocalProtocolError
 
-__all__ = ["BasicAuth"]
+__all__ = ["BasicAuth", "encode_text"]
 
 # RFC 7617 §2: neither a name nor a password has control characters.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -125,9 +126,10 @@ class BasicAuth:
 
     def challenge(self) -> Response:
         """Return the answer to a request that is not authenticated (§2)."""
-        realm = self._realm.replace("\\", r"\\").replace('"', r"\"")
         response = refuse(401, "a user name and a password are needed (Basic authentication)\n")
-        response.headers["WWW-Authenticate"] = f'Basic realm="{realm}", charset="UTF-8"'
+        response.headers["WWW-Authenticate"] = (
+            f'Basic realm={quote_string(self._realm)}, charset="UTF-8"'
+        )
         return response
 
     def _is_right(self, name: bytes, password: bytes) -> bool:
@@ -158,12 +160,17 @@ def _encode_pair(name: str, password: str) -> tuple[bytes, bytes]:
     """Check and encode what an application gives; no message has the password."""
     if ":" in name:
         raise LocalProtocolError(f"user name {name!r} has a colon (RFC 7617 §2)")
-    return _encode(f"user name {name!r}", name), _encode("the password", password)
+    return encode_text(f"user name {name!r}", name), encode_text("the password", password)
 
 
-def _encode(what: str, text: str) -> bytes:
+def encode_text(what: str, text: str) -> bytes:
+    """Encode a name or a password as UTF-8, in Normalization Form C (RFC 7617 §2.1, RFC 7616 §4).
+
+    Raises:
+        LocalProtocolError: control characters, or lone surrogates, in `what`.
+    """
     if _CONTROL.search(text):
-        raise LocalProtocolError(f"{what} has control characters (RFC 7617 §2)")
+        raise LocalProtocolError(f"{what} has control characters")
     if not text.isascii():
         from unicodedata import normalize  # its tables
 

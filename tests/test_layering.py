@@ -17,7 +17,7 @@ LAYERS = (
     ("anyws._build", "anyws._errors", "anyws._logging", "anyws._options", "anyws._stats"),
     ("anyws._payload", "anyws._retry"),
     ("anyws._core", "anyws._io"),
-    ("anyws._auth", "anyws._message_path"),
+    ("anyws._auth", "anyws._cookies", "anyws._digest", "anyws._message_path"),
     ("anyws._close_scope", "anyws._keepalive", "anyws._streams"),
     ("anyws._connection",),
     ("anyws._lifetime",),

@@ -1,7 +1,8 @@
 """The grammar of header fields that are lists (RFC 9110 §5.6, RFC 6455 §9.1).
 
-Owns how `Connection`, `Upgrade`, `Sec-WebSocket-Protocol` and `Sec-WebSocket-Extensions` are taken
-apart and put together, in time linear in their length. It must not know what they mean.
+Owns how `Connection`, `Upgrade`, `Sec-WebSocket-Protocol`, `Sec-WebSocket-Extensions` and those of
+authentication are taken apart and put together, in time linear in their length. It must not know
+what they mean.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ __all__ = [
     "ExtensionParameters",
     "NamedExtension",
     "is_token",
+    "parse_challenges",
     "parse_extensions",
+    "parse_parameters",
+    "quote_string",
     "split_tokens",
 ]
 
@@ -35,6 +39,15 @@ _PARAMETER = re.compile(
     rf';[ \t]*({_CHARACTERS})[ \t]*(?:=[ \t]*(?:({_CHARACTERS})|"((?:[^"\\]|\\.)*)")[ \t]*)?'
 )
 _EMPTY_MEMBERS = re.compile(r"[ \t,]*")
+
+# RFC 9110 §11.2, §11.3. Nothing is given back once it has matched, and each ends where a list may
+# go on.
+_END = r"[ \t]*+(?=,|\Z)"
+_SCHEME = re.compile(rf"({_CHARACTERS}+)(?:[ \t]++|(?=,)|\Z)")
+_TOKEN68 = re.compile(rf"[-._~+/0-9A-Za-z]++=*+{_END}")
+_AUTH_PARAMETER = re.compile(
+    rf'({_CHARACTERS}+)[ \t]*+=[ \t]*+(?:({_CHARACTERS}+)|"((?:[^"\\]|\\.)*+)"){_END}', re.DOTALL
+)
 
 
 class NamedExtension(NamedTuple):
@@ -107,10 +120,65 @@ def parse_extensions(values: Iterable[str]) -> list[NamedExtension]:
     return found
 
 
+def parse_challenges(value: str) -> list[tuple[str, dict[str, str] | None]]:
+    """Parse a value of `WWW-Authenticate` (RFC 9110 §11.6.1) into schemes and their parameters.
+
+    Schemes and names of parameters are in lower case. None stands for the parameters of a scheme
+    that has others, or names one twice. What follows an error in the grammar is left out, and so is
+    the challenge that has it.
+    """
+    found: list[tuple[str, dict[str, str] | None]] = []
+    at = _skip_empty(value, 0)
+    while at < len(value):
+        scheme = _SCHEME.match(value, at)
+        if scheme is None:
+            return found[:-1]
+        parameters = None
+        if other := _TOKEN68.match(value, scheme.end()):
+            at = _skip_empty(value, other.end())
+        else:
+            parameters, at = _read_auth_parameters(value, scheme.end())
+        found.append((scheme[1].lower(), parameters))
+    return found
+
+
+def parse_parameters(value: str) -> dict[str, str]:
+    """Parse a value of `Authentication-Info` (RFC 9110 §11.6.3), names in lower case.
+
+    It is empty if the grammar is not followed, or if one is named twice.
+    """
+    parameters, at = _read_auth_parameters(value, 0)
+    return parameters or {} if at == len(value) else {}
+
+
+def quote_string(text: str) -> str:
+    """Return `text` as a quoted string (RFC 9110 §5.6.4)."""
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
+def _read_auth_parameters(value: str, at: int) -> tuple[dict[str, str] | None, int]:
+    """Return the parameters from `at` on, None if one comes twice, and where they end."""
+    parameters: dict[str, str] = {}
+    count = 0
+    at = _skip_empty(value, at)
+    while parameter := _AUTH_PARAMETER.match(value, at):
+        name, token, quoted = parameter.groups()
+        parameters[name.lower()] = token or _unquote(quoted)
+        count += 1
+        at = _skip_empty(value, parameter.end())
+    return parameters if len(parameters) == count else None, at
+
+
+def _unquote(quoted: str) -> str:
+    """Return what stands for itself within a quoted string."""
+    return re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+
+
 def _read_parameter(name: str, value: str | None, quoted: str | None) -> tuple[str, str | None]:
     if quoted is not None:
         # §9.1: unquoted, it must be a token too.
-        value = re.sub(r"\\(.)", r"\1", quoted)
+        value = _unquote(quoted)
         if not is_token(value):
             raise ValueError(f"value of parameter {name} is {quoted[:40]!r}, expected a token")
     return name, value

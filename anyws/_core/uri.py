@@ -44,6 +44,11 @@ class URI:
         default = _DEFAULT_PORTS["wss" if self.secure else "ws"]
         return host if self.port == default else f"{host}:{self.port}"
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port (RFC 6454 §4): what credentials are kept within."""
+        return f"{'wss' if self.secure else 'ws'}://{self.host_header}"
+
 
 def parse_uri(uri: str) -> URI:
     """Split a `ws` or `wss` URI (RFC 6455 §3); international ones are brought to ASCII.
