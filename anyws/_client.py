@@ -58,6 +58,8 @@ def connect(
     headers: HeadersLike = (),
     origin: str | None = None,
     user_agent: str | None = DEFAULT_USER_AGENT,
+    auth: tuple[str, str] | Auth | None = None,
+    cookies: Mapping[str, str] | CookieJar | None = None,
     subprotocols: Sequence[str] = (),
     extensions: Sequence[Extension] = (),
     compression: Literal["deflate"] | Deflate | None = None,
@@ -67,6 +69,7 @@ def connect(
     stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None = None,
     local_host: str | None = None,
     happy_eyeballs_delay: float = 0.25,
+    max_redirects: int = 0,
     open_timeout: float | None = OPEN_TIMEOUT,
     **options: Unpack[ConnectionKeywords],
 ) -> Connecting:
@@ -78,13 +81,19 @@ def connect(
     in `tg` and closing is the caller's; when `tg` is cancelled, the connection is closed.
 
     Args:
-        uri: `ws://` or `wss://`. International names and paths are encoded.
+        uri: `ws://` or `wss://`. International names and paths are encoded. User information in
+            it is taken as `auth`, and shown in no message.
         task_group: a task group of anyio or a nursery of trio. Needed for the form without
             `async with`; that form uses it too, instead of one of its own.
         headers: more fields for the request. Host may be replaced; the other fields of the
             handshake may not be given.
         origin: the value of Origin, where a server wants one.
         user_agent: the value of User-Agent; None sends none.
+        auth: a name and a password, or a `BasicAuth`, which are sent at once; a `DigestAuth`, which
+            waits to be asked; or an async function that gives header fields, called before each
+            request, a token for instance.
+        cookies: values by name; or a cookie jar of `http.cookiejar`, which is asked for cookies and
+            gets those that servers set.
         subprotocols: what to offer, in order of preference.
         extensions: what to offer, in order of preference; compression comes behind them.
         compression: "deflate", or a `Deflate` with settings of its own, offers to compress
@@ -96,6 +105,10 @@ def connect(
             with the connection.
         local_host: an address of this machine to connect from.
         happy_eyeballs_delay: seconds between attempts on a host's addresses.
+        max_redirects: how many redirects to follow (300 to 303, 307, 308); 0 follows none. None is
+            followed from `wss` to `ws`. Another origin (scheme, host or port) gets neither `auth`
+            nor `cookies` nor any of `headers` but Accept-Language and User-Agent, nor a token
+            behind the subprotocol "bearer"; a cookie jar decides by itself.
         open_timeout: seconds for everything until the connection is open; None for no limit.
         options: see `ConnectionOptions`: `close_timeout`, `ping_interval`, `ping_timeout`,
             `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `send_timeout`, `logger`.
@@ -105,6 +118,7 @@ def connect(
         OSError: no address could be reached.
         TimeoutError: `open_timeout` ran out; it says in which step.
         HandshakeRejected: the server answered with another status than 101.
+        TooManyRedirects: more than `max_redirects`, or in a circle.
         HandshakeError: TLS or the opening handshake failed.
         TypeError, ValueError, LocalProtocolError: an argument cannot be used.
 

@@ -57,6 +57,11 @@ class CookieSource:
                 "http.cookiejar.CookieJar"
             )
 
+    @property
+    def can_change(self) -> bool:
+        """Whether a server may set cookies."""
+        return self._jar is not None
+
     def header_for(self, uri: URI) -> str | None:
         """Return the value of Cookie for a request to `uri`, None if there are no cookies for it.
 

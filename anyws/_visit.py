@@ -17,13 +17,13 @@ from ._core.extensions import Extension
 from ._core.handshake import build_request, make_key
 from ._core.headers import Headers, HeadersLike, Request, Response
 from ._core.uri import URI, parse_uri
-from ._digest import DigestAuth
+from ._digest import DigestAuth, DigestExchange
 from ._errors import HandshakeError, InvalidURI, LocalProtocolError, TooManyRedirects
 
 __all__ = ["Asking", "Auth", "Visit"]
 
-#: Who the user is: a name and a password, or an async function that gives header fields.
-Auth = tuple[str, str] | BasicAuth | DigestAuth | Callable[[], Awaitable[HeadersLike]]
+#: Who the user is; the last is an async function that gives header fields.
+Auth = BasicAuth | DigestAuth | Callable[[], Awaitable[HeadersLike]]
 
 #: Header fields of the user's that another origin gets too: they tell nothing about the user.
 KEPT_ACROSS_ORIGINS = frozenset({"accept-language", "user-agent"})
@@ -36,8 +36,6 @@ _TO_WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 # A subprotocol that is followed by a token.
 _BEARER = "bearer"
-
-_Origin = tuple[bool, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class Asking:
     subprotocols: tuple[str, ...] = ()
     extensions: tuple[Extension, ...] = ()
     auth: Auth | None = None
-    cookies: CookieSource = field(default_factory=CookieSource)
+    cookies: CookieSource | None = None
     max_redirects: int = 0
 
     def __post_init__(self) -> None:
@@ -62,7 +60,7 @@ class Asking:
             raise LocalProtocolError(
                 "Authorization is given twice, in headers and as auth or in the URI"
             )
-        if self.cookies and "Cookie" in self.headers:
+        if self.cookies is not None and "Cookie" in self.headers:
             raise LocalProtocolError("Cookie is given twice, as cookies and in headers")
 
 
@@ -84,8 +82,10 @@ class Visit:
 
     def __init__(self, uri: URI, asking: Asking) -> None:
         self.uri = uri
-        self._home = _origin(uri)
+        self._home = uri.origin
         self._asking = asking
+        self._exchange: DigestExchange | None = None
+        self._ask_as_digest()
         self._passed = [_without_credentials(uri)]
         self.key = ""
         self.subprotocols: tuple[str, ...] = asking.subprotocols
@@ -94,7 +94,12 @@ class Visit:
     @property
     def is_at_home(self) -> bool:
         """Whether it is the origin that the user named that is asked."""
-        return _origin(self.uri) == self._home
+        return self.uri.origin == self._home
+
+    def _ask_as_digest(self) -> None:
+        auth = self._asking.auth
+        is_digest = isinstance(auth, DigestAuth) and self.is_at_home
+        self._exchange = DigestExchange(auth, self.uri) if is_digest else None  # type: ignore[arg-type]  # of that kind
 
     async def next_request(self) -> Request:
         """Return a request, with a key of its own.
@@ -106,17 +111,14 @@ class Visit:
         Cancelling: `auth` is cancelled, if it is a function.
         """
         auth = self._asking.auth
-        fields = Headers()
-        if not self.is_at_home or auth is None:
-            pass
-        elif isinstance(auth, DigestAuth):
-            value = auth.header_value("GET", self.uri.path, origin=self._home)
-            if value is not None:
-                fields.add("Authorization", value)
-        elif isinstance(auth, BasicAuth):
-            fields.add("Authorization", auth.header_value())
-        elif callable(auth):
-            fields = Headers(await auth())
+        value: str | None = None
+        if self._exchange is not None:
+            value = self._exchange.header_value()
+        elif self.is_at_home and isinstance(auth, BasicAuth):
+            value = auth.header_value()
+        elif self.is_at_home and callable(auth):
+            return self._build(Headers(await auth()))
+        fields = Headers({"Authorization": value} if value is not None else {})
         return self._build(fields)
 
     def _build(self, credentials: Headers) -> Request:
@@ -129,10 +131,9 @@ class Visit:
             self.subprotocols = _without_tokens(asking.subprotocols)
         for name, value in credentials.multi_items():
             fields.add(name, value)
-        if self.is_at_home or asking.cookies.knows_domains:
-            cookie = asking.cookies.header_for(self.uri)
-            if cookie is not None:
-                fields.add("Cookie", cookie)
+        cookie = asking.cookies.header_for(self.uri) if asking.cookies is not None else None
+        if cookie is not None:
+            fields.add("Cookie", cookie)
         self.key = make_key(os.urandom(16))
         return build_request(
             self.uri,
@@ -152,9 +153,10 @@ class Visit:
             HandshakeError: it leads to where nobody may be led.
         """
         asking = self._asking
-        asking.cookies.take(self.uri, response)
-        if response.status_code == 401 and isinstance(asking.auth, DigestAuth):
-            return self.is_at_home and asking.auth.take_challenge(response, origin=self._home)
+        if asking.cookies is not None:
+            asking.cookies.take(self.uri, response)
+        if self._exchange is not None and self._exchange.take_response(response):
+            return True
         if response.status_code in _REDIRECTS and asking.max_redirects > 0:
             return self._follow(response)
         return False
@@ -175,12 +177,14 @@ class Visit:
                 f"the last one to {_shown(target)}",
             )
         # With cookies of the server's own a second visit may lead somewhere else.
-        if target in self._passed and not self._asking.cookies.knows_domains:
+        cookies = self._asking.cookies
+        if target in self._passed and (cookies is None or not cookies.can_change):
             raise TooManyRedirects(
                 response, f"the redirects lead in a circle, to {_shown(target)} again"
             )
         self._passed.append(target)
         self.uri = target
+        self._ask_as_digest()
         return True
 
 
@@ -212,10 +216,6 @@ def _without_tokens(subprotocols: Sequence[str]) -> tuple[str, ...]:
         return tuple(subprotocols)
     at = lower.index(_BEARER)
     return (*subprotocols[:at], *subprotocols[at + 2 :])
-
-
-def _origin(uri: URI) -> _Origin:
-    return uri.secure, uri.host, uri.port
 
 
 def _shown(uri: URI) -> str:
