@@ -5,6 +5,7 @@ from __future__ import annotations
 # First of all: it decides whether what follows is taken compiled or from its sources.
 from . import _build as _build
 from ._accept import ServerConnection, wrap_server
+from ._broadcast import Broadcaster, Member, broadcast
 from ._client import ClientConnection, Connecting, connect, wrap_client
 from ._close_scope import CloseScope
 from ._connection import Connection, State
@@ -28,10 +29,12 @@ from ._errors import (
     MessageTypeError,
     NegotiationError,
     ProtocolError,
+    QueueFull,
     RemoteProtocolError,
     WebSocketError,
 )
 from ._io.listen import inherited_sockets
+from ._message_path import Skipped
 from ._options import ConnectionOptions
 from ._payload import Data
 from ._reconnect import Reconnecting, reconnect
@@ -42,6 +45,7 @@ from ._streams import ReceiveStream, SendStream
 
 __all__ = [
     "URI",
+    "Broadcaster",
     "ClientConnection",
     "CloseCode",
     "CloseFrame",
@@ -66,11 +70,13 @@ __all__ = [
     "InvalidHandshake",
     "InvalidURI",
     "LocalProtocolError",
+    "Member",
     "MessageTypeError",
     "NamedExtension",
     "NegotiationError",
     "Opcode",
     "ProtocolError",
+    "QueueFull",
     "ReceiveStream",
     "Reconnecting",
     "RemoteProtocolError",
@@ -81,8 +87,10 @@ __all__ = [
     "Server",
     "ServerConnection",
     "Serving",
+    "Skipped",
     "State",
     "WebSocketError",
+    "broadcast",
     "connect",
     "inherited_sockets",
     "parse_uri",

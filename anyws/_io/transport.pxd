@@ -11,6 +11,7 @@ cdef class Transport:
 
     cpdef bint has_room(self, Py_ssize_t limit)
     cpdef write_all(self, tuple buffers)
+    cpdef write_now(self, tuple buffers)
     cpdef flush(self)
     cpdef flush_soon(self)
     cpdef end_step(self)

@@ -97,6 +97,8 @@ class Reactor(ABC):
     #: While the reactor calls back, and tasks run from there: the transports that were written to.
     #: Once it is done it calls their `end_step`.
     deferred: list[Transport] | None = None
+    # The transports whose step is to be ended, if there are any.
+    _stepped: list[Transport] | None = None
 
     async def run(self) -> None:  # noqa: B027  # most have nothing to run
         """Serve until cancelled. Background work: it never raises on account of a callback."""
@@ -127,6 +129,19 @@ class Reactor(ABC):
     @abstractmethod
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, when the tasks that can run now have run."""
+
+    def end_step_of(self, transport: Transport) -> None:
+        """Call its `end_step` when the tasks that can run now have run: once for all of a step."""
+        stepped = self._stepped
+        if stepped is None:
+            stepped = self._stepped = []
+            self.call_soon(self._end_steps)
+        stepped.append(transport)
+
+    def _end_steps(self) -> None:
+        stepped, self._stepped = self._stepped, None
+        for transport in stepped or ():
+            transport.end_step()
 
     @abstractmethod
     def clock(self) -> float:
@@ -241,7 +256,20 @@ class Transport:
             self._push_held(held)
         elif not (self._flush_is_due or self._is_deferred):
             self._flush_is_due = True
-            self.reactor.call_soon(self.end_step)
+            self.reactor.end_step_of(self)
+
+    def write_now(self, buffers: tuple[bytes, ...]) -> None:
+        """Do as `write_all` for a writer that waits elsewhere, and so will not flush.
+
+        The first buffers leave at once, and the following ones at the end of the step, however the
+        step before was left.
+        """
+        if self.reactor.deferred is None and not self._flush_is_due and self._held is None:
+            self._stepped = self._flush_is_due = True
+            self.reactor.end_step_of(self)
+            self.push(buffers)
+        else:
+            self.write_all(buffers)
 
     def flush(self) -> None:
         """Hand over what is held."""
