@@ -20,7 +20,7 @@ from ._connection import Connection
 from ._core.frames import CloseCode, check_close
 from ._errors import QueueFull
 from ._io.reactors import uninterrupted
-from ._message_path import SharedMessage, Skipped
+from ._message_path import SharedMessage, Skipped, send_to_all
 from ._outlet import Outlet
 from ._payload import Data, to_payload
 
@@ -60,12 +60,7 @@ def broadcast(
     Concurrency: any number of tasks.
     """
     shared = SharedMessage(*to_payload(message, text))
-    skipped: dict[AnyConnection, Skipped] = {}
-    for connection in list(connections):
-        reason = connection._send_shared(shared)
-        if reason is not None:
-            skipped[connection] = reason
-    return skipped
+    return dict(send_to_all(list(connections), shared))
 
 
 class Broadcaster:
@@ -194,20 +189,14 @@ class Broadcaster:
 
     @uninterrupted
     def _publish(self, message: SharedMessage, key: Hashable) -> None:
-        too_slow: list[Member] = []
-        # A connection that fails leaves the group meanwhile.
-        for member in list(self._members.values()):
-            if member._queue is None:
-                reason = member.connection._send_shared(message)
-                if reason is None or reason is Skipped.NOT_OPEN:
-                    continue
-                if reason is Skipped.FAILED:
-                    member._count_dropped(1)
-                    continue
-            if not member._put(message, key):
-                too_slow.append(member)
-        for member in too_slow:
-            member._close()
+        # On a connection with a queue, of any group, it is skipped. One that fails leaves meanwhile.
+        members = self._members.copy()
+        for connection, reason in send_to_all(list(members), message):
+            member = members[connection]
+            if reason is Skipped.FAILED:
+                member._count_dropped(1)
+            elif reason is not Skipped.NOT_OPEN and not member._put(message, key):
+                member._close()
 
     def _without_room(self, key: Hashable) -> list[Member]:
         """Return the members that cannot take a message with this key, now or later."""

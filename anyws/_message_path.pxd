@@ -43,3 +43,7 @@ cdef class MessagePath:
     cpdef _send_shared(self, SharedMessage message)
     cpdef _write_shared(self, SharedMessage message)
     cpdef tuple _frame(self, bytes payload, bint text, compress)
+
+
+@cython.locals(connection=MessagePath)
+cpdef list send_to_all(list connections, SharedMessage message)

@@ -9,14 +9,14 @@ nothing keeps waiting. Whatever needs a decision is the connection's.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ._errors import ConcurrencyError, ConnectionClosedOK
 from ._payload import LARGE, LARGE_TO_ENCODE, WHOLE, size_of, to_payload
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from ._close_scope import Incoming
     from ._core.events import Event, Fragment
@@ -33,7 +33,10 @@ __all__ = [
     "Skipped",
     "State",
     "Verdict",
+    "send_to_all",
 ]
+
+AnyPath = TypeVar("AnyPath", bound="MessagePath")
 
 #: Calls that need not wait take turns with other tasks every so often: 32 messages, received and
 #: sent, are about 0.1 ms of work.
@@ -393,3 +396,15 @@ class MessagePath:
 
     def _framing_failed(self, exc: Exception) -> None:
         raise NotImplementedError
+
+
+def send_to_all(
+    connections: Sequence[AnyPath], message: SharedMessage
+) -> list[tuple[AnyPath, Skipped]]:
+    """Send a message on every connection that nothing keeps waiting; return the others, and why."""
+    skipped = []
+    for connection in connections:
+        reason = connection._send_shared(message)
+        if reason is not None:
+            skipped.append((connection, reason))
+    return skipped

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, ref
 from anyio.lowlevel import checkpoint
 
 from .epoll_set import EpollSet
-from .transport import Reactor, Timer, Transport, Waiter
+from .transport import Reactor, Timer, Transport, Waiter, end_steps
 
 __all__ = ["AsyncioEpollReactor", "AsyncioReactor", "AsyncioWaiter", "shared_reactor"]
 
@@ -133,8 +133,7 @@ class AsyncioEpollReactor(AsyncioReactor):
                 self._sockets.dispatch()
         finally:
             self.deferred = None
-            for transport in deferred:
-                transport.end_step()
+            end_steps(deferred)
 
 
 # A reactor lives as long as somebody uses it: it holds its loop, so the values must be weak too.

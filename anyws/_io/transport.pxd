@@ -6,7 +6,7 @@ cdef class Transport:
     cdef public object reactor, receiver, direct
     cdef public Py_ssize_t low_water
     cdef public Py_ssize_t _out_bytes, _held_bytes
-    cdef list _held
+    cdef object _held
     cdef bint _stepped, _flush_is_due, _is_deferred
 
     cpdef bint has_room(self, Py_ssize_t limit)
@@ -15,5 +15,9 @@ cdef class Transport:
     cpdef flush(self)
     cpdef flush_soon(self)
     cpdef end_step(self)
-    cdef _push_held(self, list held)
+    cdef _push_held(self)
     cpdef push(self, tuple buffers)
+
+
+@cython.locals(transport=Transport)
+cpdef end_steps(list transports)

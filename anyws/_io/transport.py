@@ -26,6 +26,7 @@ __all__ = [
     "Timer",
     "Transport",
     "Waiter",
+    "end_steps",
 ]
 
 #: 64 KiB: frames of one step are held back for a common write up to this.
@@ -140,8 +141,8 @@ class Reactor(ABC):
 
     def _end_steps(self) -> None:
         stepped, self._stepped = self._stepped, None
-        for transport in stepped or ():
-            transport.end_step()
+        if stepped is not None:
+            end_steps(stepped)
 
     @abstractmethod
     def clock(self) -> float:
@@ -192,7 +193,9 @@ class Transport:
         self.receiver: Receiver = _NOBODY
         self.direct: DirectReceiver | None = None
         self.low_water: int = HOLD_AT_MOST
-        self._held: list[bytes] | None = None  # for a common write
+        # For a common write: the buffers of one, which most often are all, or a list of those of
+        # several.
+        self._held: tuple[bytes, ...] | list[bytes] | None = None
         self._held_bytes = 0
         self._out_bytes = 0  # pushed, and not taken by the layer below
         self._stepped = False
@@ -248,12 +251,15 @@ class Transport:
             return
         held = self._held
         if held is None:
-            held = self._held = []
+            self._held = buffers
+        else:
+            if isinstance(held, tuple):
+                held = self._held = list(held)
+            held += buffers
         for buffer in buffers:
-            held.append(buffer)
             self._held_bytes += len(buffer)
         if self._held_bytes >= HOLD_AT_MOST:
-            self._push_held(held)
+            self._push_held()
         elif not (self._flush_is_due or self._is_deferred):
             self._flush_is_due = True
             self.reactor.end_step_of(self)
@@ -275,7 +281,7 @@ class Transport:
         """Hand over what is held."""
         self._stepped = False
         if self._held is not None:
-            self._push_held(self._held)
+            self._push_held()
 
     def flush_soon(self) -> None:
         """Do so, when the reactor has called back at the latest: the writer is about to wait."""
@@ -287,11 +293,14 @@ class Transport:
         self._flush_is_due = self._is_deferred = False
         self.flush()
 
-    def _push_held(self, held: list[bytes]) -> None:
-        self._held = None
+    def _push_held(self) -> None:
+        held, self._held = self._held, None
+        assert held is not None
         small = self._held_bytes < 2 * HOLD_AT_MOST
         self._held_bytes = 0
-        self.push((b"".join(held),) if small else tuple(held))
+        if isinstance(held, list):
+            held = (b"".join(held),) if small else tuple(held)
+        self.push(held)
 
     def push(self, buffers: tuple[bytes, ...]) -> None:
         """Hand buffers to the layer below now, past those held, and keep what it does not take."""
@@ -323,6 +332,12 @@ class Transport:
     def attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """Typed attributes, as in `anyio.TypedAttributeProvider`."""
         return {}
+
+
+def end_steps(transports: list[Transport]) -> None:
+    """Hand over what they hold: the step is over in which they were written to."""
+    for transport in transports:
+        transport.end_step()
 
 
 class _Nobody:
