@@ -189,7 +189,7 @@ class Broadcaster:
 
     @uninterrupted
     def _publish(self, message: SharedMessage, key: Hashable) -> None:
-        # On a connection with a queue, of any group, it is skipped. One that fails leaves meanwhile.
+        # Those with a queue, of whatever group, are skipped. One that fails leaves meanwhile.
         members = self._members.copy()
         for connection, reason in send_to_all(list(members), message):
             member = members[connection]

@@ -161,3 +161,36 @@ async def test_task_is_woken_later_where_the_loop_cannot_do_it_now() -> None:
         waiter.wake_now()
         assert log == []
     assert log == ["woken"]
+
+
+async def test_first_write_of_a_step_by_whoever_waits_elsewhere_leaves_at_once() -> None:
+    async with running(new_reactor()) as reactor:
+        transports = [Layer(reactor) for _ in range(3)]
+        for transport in transports:
+            transport.start(transport.receiver)
+        for _ in range(3):
+            for transport in transports:
+                transport.write_now((b"1",))
+                assert transport.pushed.pop() == [b"1"]
+                transport.write_now((b"2",))
+                transport.write(b"3", b"4")
+                transport.write_now((b"5",))
+                assert transport.pushed == []
+            await settle()
+            for transport in transports:
+                assert transport.pushed.pop() == [b"2345"]
+                # This step is left without a flush, as by a task that waits for another.
+                transport.write(b"6")
+                assert transport.pushed.pop() == [b"6"]
+
+
+async def test_what_is_written_now_while_the_reactor_calls_back_leaves_when_it_has() -> None:
+    async with running(new_reactor()) as reactor:
+        transport = Layer(reactor)
+        transport.start(transport.receiver)
+        reactor.deferred = []
+        transport.write_now((b"1", b"2"))
+        assert (transport.pushed, reactor.deferred) == ([], [transport])
+        reactor.deferred = None
+        transport.end_step()
+        assert transport.pushed == [[b"1", b"2"]], "one write is passed on as it is"
