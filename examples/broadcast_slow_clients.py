@@ -1,0 +1,59 @@
+"""A feed that waits for nobody: one client reads all of it, one misses what it is too slow for.
+
+python examples/broadcast_slow_clients.py [--backend trio|asyncio]
+"""
+
+import argparse
+
+import anyio
+
+from anyws import Broadcaster, ServerConnection, connect, serve
+
+MESSAGES = 200
+SIZE = 1 << 16  # bytes: all of them are more than the buffers between two programs hold
+
+feed = Broadcaster(max_queue=16, slow="drop_oldest")
+
+
+async def subscribe(ws: ServerConnection) -> None:
+    """Send what is published, until the client goes."""
+    async with feed.member(ws) as member:
+        await ws.wait_closed()
+    print(f"{ws.request.path}: {member.dropped} dropped", flush=True)
+
+
+async def publish(done: anyio.Event) -> None:
+    """Publish a message every 2 ms, once both clients are there."""
+    while len(feed) < 2:
+        await anyio.sleep(0.01)
+    for number in range(MESSAGES):
+        feed.publish(number.to_bytes(SIZE, "big"))
+        await anyio.sleep(0.002)
+    done.set()
+
+
+async def read(uri: str, begin: anyio.Event) -> None:
+    """Read up to the last message, which is never dropped: it is the newest."""
+    async with connect(uri) as ws:
+        await begin.wait()
+        numbers = [-1]
+        while numbers[-1] != MESSAGES - 1:
+            numbers.append(int.from_bytes(await ws.receive_bytes(), "big"))
+        assert numbers == sorted(numbers)
+    print(f"{uri.rpartition('/')[2]} got {len(numbers) - 1} of {MESSAGES}", flush=True)
+
+
+async def main() -> None:
+    """Serve one client that reads at once, and one that does when all is over."""
+    now, later = anyio.Event(), anyio.Event()
+    now.set()
+    async with serve(subscribe, "localhost", 0) as server, anyio.create_task_group() as tasks:
+        tasks.start_soon(read, f"{server.uri}quick", now)
+        tasks.start_soon(read, f"{server.uri}slow", later)
+        tasks.start_soon(publish, later)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Broadcast to a slow client.")
+    parser.add_argument("--backend", choices=["trio", "asyncio"], default="asyncio")
+    anyio.run(main, backend=parser.parse_args().backend)
