@@ -6,6 +6,7 @@ python examples/broadcast_slow_clients.py [--backend trio|asyncio]
 import argparse
 
 import anyio
+from anyio.abc import TaskStatus
 
 from anyws import Broadcaster, ServerConnection, connect, serve
 
@@ -18,23 +19,24 @@ feed = Broadcaster(max_queue=16, slow="drop_oldest")
 async def subscribe(ws: ServerConnection) -> None:
     """Send what is published, until the client goes."""
     async with feed.member(ws) as member:
+        await ws.send("welcome")
         await ws.wait_closed()
     print(f"{ws.request.path}: {member.dropped} dropped", flush=True)
 
 
 async def publish(done: anyio.Event) -> None:
-    """Publish a message every 2 ms, once both clients are there."""
-    while len(feed) < 2:
-        await anyio.sleep(0.01)
+    """Publish a message every 2 ms."""
     for number in range(MESSAGES):
         feed.publish(number.to_bytes(SIZE, "big"))
         await anyio.sleep(0.002)
     done.set()
 
 
-async def read(uri: str, begin: anyio.Event) -> None:
+async def read(uri: str, begin: anyio.Event, *, task_status: TaskStatus[None]) -> None:
     """Read up to the last message, which is never dropped: it is the newest."""
     async with connect(uri) as ws:
+        await ws.receive()  # the welcome
+        task_status.started()
         await begin.wait()
         numbers = [-1]
         while numbers[-1] != MESSAGES - 1:
@@ -48,9 +50,9 @@ async def main() -> None:
     now, later = anyio.Event(), anyio.Event()
     now.set()
     async with serve(subscribe, "localhost", 0) as server, anyio.create_task_group() as tasks:
-        tasks.start_soon(read, f"{server.uri}quick", now)
-        tasks.start_soon(read, f"{server.uri}slow", later)
-        tasks.start_soon(publish, later)
+        await tasks.start(read, f"{server.uri}quick", now)
+        await tasks.start(read, f"{server.uri}slow", later)
+        await publish(later)
 
 
 if __name__ == "__main__":

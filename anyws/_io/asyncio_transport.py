@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, ref
 from anyio.lowlevel import checkpoint
 
 from .epoll_set import EpollSet
-from .transport import Reactor, Timer, Transport, Waiter, end_steps
+from .transport import Reactor, Timer, Transport, Waiter
 
 __all__ = ["AsyncioEpollReactor", "AsyncioReactor", "AsyncioWaiter", "shared_reactor"]
 
@@ -133,7 +133,7 @@ class AsyncioEpollReactor(AsyncioReactor):
                 self._sockets.dispatch()
         finally:
             self.deferred = None
-            end_steps(deferred)
+            self.end_steps(deferred)
 
 
 # A reactor lives as long as somebody uses it: it holds its loop, so the values must be weak too.

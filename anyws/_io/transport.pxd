@@ -15,9 +15,10 @@ cdef class Transport:
     cpdef flush(self)
     cpdef flush_soon(self)
     cpdef end_step(self)
+    cpdef hold_on(self)
     cdef _push_held(self)
     cpdef push(self, tuple buffers)
 
 
-@cython.locals(transport=Transport)
-cpdef end_steps(list transports)
+@cython.locals(transport=Transport, left=Py_ssize_t)
+cpdef end_first_steps(list transports)

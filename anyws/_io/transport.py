@@ -20,17 +20,20 @@ from typing import Any, Protocol
 __all__ = [
     "HOLD_AT_MOST",
     "READ_SIZE",
+    "WRITES_A_TURN",
     "DirectReceiver",
     "Reactor",
     "Receiver",
     "Timer",
     "Transport",
     "Waiter",
-    "end_steps",
 ]
 
 #: 64 KiB: frames of one step are held back for a common write up to this.
 HOLD_AT_MOST = 64 * 1024
+
+#: 256 transports are written to in one go: the kernel takes 1 to 2 ms for that.
+WRITES_A_TURN = 256
 
 #: 64 KiB: bytes read at a time, as trio and asyncio have it.
 READ_SIZE = 64 * 1024
@@ -131,18 +134,29 @@ class Reactor(ABC):
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, when the tasks that can run now have run."""
 
-    def end_step_of(self, transport: Transport) -> None:
-        """Call its `end_step` when the tasks that can run now have run: once for all of a step."""
+    def end_step_of(self, transport: Transport) -> int:
+        """Call its `end_step` when the tasks that can run now have run; return how many wait so."""
         stepped = self._stepped
         if stepped is None:
             stepped = self._stepped = []
-            self.call_soon(self._end_steps)
+            self.call_soon(self._end_next_steps)
         stepped.append(transport)
+        return len(stepped)
 
-    def _end_steps(self) -> None:
+    def end_steps(self, transports: list[Transport]) -> None:
+        """Call `end_step` of each, and let others have their turn in between if there are many."""
+        end_first_steps(transports)
+        rest = transports[WRITES_A_TURN:]
+        if self._stepped is not None:
+            self._stepped += rest
+        elif rest:
+            self._stepped = rest
+            self.call_soon(self._end_next_steps)
+
+    def _end_next_steps(self) -> None:
         stepped, self._stepped = self._stepped, None
         if stepped is not None:
-            end_steps(stepped)
+            self.end_steps(stepped)
 
     @abstractmethod
     def clock(self) -> float:
@@ -268,14 +282,15 @@ class Transport:
         """Do as `write_all` for a writer that waits elsewhere, and so will not flush.
 
         The first buffers leave at once, and the following ones at the end of the step, however the
-        step before was left.
+        step before was left. Whoever writes to many in one go is not held up for longer than
+        `WRITES_A_TURN` of them take.
         """
         if self.reactor.deferred is None and not self._flush_is_due and self._held is None:
             self._stepped = self._flush_is_due = True
-            self.reactor.end_step_of(self)
-            self.push(buffers)
-        else:
-            self.write_all(buffers)
+            if self.reactor.end_step_of(self) <= WRITES_A_TURN:
+                self.push(buffers)
+                return
+        self.write_all(buffers)
 
     def flush(self) -> None:
         """Hand over what is held."""
@@ -292,6 +307,11 @@ class Transport:
         """Hand over what is held: the step is over in which it was written."""
         self._flush_is_due = self._is_deferred = False
         self.flush()
+
+    def hold_on(self) -> None:
+        """Hold what is held, and what comes, until `end_step`, which is still to come."""
+        self._is_deferred = False
+        self._stepped = self._flush_is_due = True
 
     def _push_held(self) -> None:
         held, self._held = self._held, None
@@ -334,10 +354,15 @@ class Transport:
         return {}
 
 
-def end_steps(transports: list[Transport]) -> None:
-    """Hand over what they hold: the step is over in which they were written to."""
+def end_first_steps(transports: list[Transport]) -> None:
+    """Call `end_step` of the first ones, and let the others wait for it."""
+    left = WRITES_A_TURN
     for transport in transports:
-        transport.end_step()
+        if left > 0:
+            transport.end_step()
+        else:
+            transport.hold_on()
+        left -= 1
 
 
 class _Nobody:
