@@ -155,8 +155,8 @@ class Reactor(ABC):
 
     def _end_next_steps(self) -> None:
         stepped, self._stepped = self._stepped, None
-        if stepped is not None:
-            self.end_steps(stepped)
+        assert stepped is not None
+        self.end_steps(stepped)
 
     @abstractmethod
     def clock(self) -> float:

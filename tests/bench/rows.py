@@ -12,7 +12,7 @@ class Kind(Enum):
 
     ECHO = "messages, sent and echoed"
     CLIENT = "messages, sent to clients and echoed by them"
-    FAN = "deliveries, of messages that one connection sends and all get"
+    FAN = "deliveries to all connections of what one of them sends"
     SHAKE = "connection at a time: opened, and closed cleanly, without a message"
     IDLE = "connections, left alone after one message each"
     OPEN = "connections, left alone after the opening handshake"
@@ -46,7 +46,10 @@ class Row:
         if self.kind in (Kind.SHAKE, Kind.IDLE, Kind.OPEN):
             return f"{self.connections} {self.kind.value}{compressed}"
         if self.kind is Kind.FAN:
-            return f"{self.connections} {self.kind.value}, {self.payload_size} bytes of binary each"
+            return (
+                f"deliveries to {self.connections} connections of what one of them sends, "
+                f"{self.payload_size} bytes of binary a message"
+            )
         type_ = "text" if self.text else "binary"
         whose = "clients' connections" if self.kind is Kind.CLIENT else "connections"
         return (
