@@ -135,14 +135,16 @@ def _check_closed(peer: Peer, member: Member) -> None:
 
 def _check_oldest_dropped(peer: Peer, member: Member) -> None:
     numbers = peer.numbers()
-    at_once = len(numbers) - _MAX_QUEUE
-    assert numbers == [*range(at_once), *range(_MESSAGES - _MAX_QUEUE, _MESSAGES)], numbers
+    assert numbers == sorted(set(numbers)), numbers
+    assert numbers[-_MAX_QUEUE:] == list(range(_MESSAGES - _MAX_QUEUE, _MESSAGES)), numbers
     assert member.dropped == _MESSAGES - len(numbers)
 
 
 def _check_newest_dropped(peer: Peer, member: Member) -> None:
     numbers = peer.numbers()
-    assert numbers == list(range(len(numbers))), numbers
+    # The kernel may take a few more now and then, though nobody reads.
+    assert numbers == sorted(set(numbers)), numbers
+    assert numbers[:_MAX_QUEUE] == list(range(_MAX_QUEUE)), numbers
     assert member.dropped == _MESSAGES - len(numbers)
 
 
@@ -157,9 +159,10 @@ def _check_all(peer: Peer, member: Member) -> None:
 
 def _check_newest_of_each_key(peer: Peer, member: Member) -> None:
     numbers = peer.numbers()
-    at_once = len(numbers) - _KEYS
-    assert numbers[:at_once] == list(range(at_once)), numbers
-    assert sorted(numbers[at_once:]) == list(range(_MESSAGES - _KEYS, _MESSAGES)), numbers
+    for key in range(_KEYS):
+        of_key = [number for number in numbers if number % _KEYS == key]
+        assert of_key == sorted(set(of_key)), of_key
+    assert sorted(numbers[-_KEYS:]) == list(range(_MESSAGES - _KEYS, _MESSAGES)), numbers
     assert member.dropped == 0
 
 
