@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
+from logging import WARNING
 from types import TracebackType
 from typing import Literal, TypeVar, get_args
 
@@ -20,6 +21,7 @@ from ._connection import Connection
 from ._core.frames import CloseCode, check_close
 from ._errors import QueueFull
 from ._io.reactors import uninterrupted
+from ._logging import describe_address
 from ._message_path import SharedMessage, Skipped, send_to_all
 from ._outlet import Outlet
 from ._payload import Data, to_payload
@@ -305,9 +307,10 @@ class Member:
     def _close(self) -> None:
         """Close the connection, whose peer does not keep up."""
         connection, group = self.connection, self._group
-        connection._logger.warning(
+        connection._log(
+            WARNING,
             "closing the connection with %s: %d messages published to it are queued, limit %d",
-            connection.remote_address,
+            describe_address(connection.remote_address),
             self.queued,
             group._max_queue,
         )
