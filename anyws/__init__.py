@@ -6,6 +6,7 @@ from __future__ import annotations
 from . import _build as _build
 from ._accept import wrap_server
 from ._auth import BasicAuth
+from ._broadcast import Broadcaster, Member, broadcast
 from ._client import ClientConnection, Connecting, connect, wrap_client
 from ._close_scope import CloseScope
 from ._connection import Connection, State
@@ -31,10 +32,12 @@ from ._errors import (
     MessageTypeError,
     NegotiationError,
     ProtocolError,
+    QueueFull,
     RemoteProtocolError,
     WebSocketError,
 )
 from ._io.listen import inherited_sockets
+from ._message_path import Skipped
 from ._options import ConnectionOptions
 from ._payload import Data
 from ._reconnect import Reconnecting, reconnect
@@ -48,6 +51,7 @@ from ._streams import ReceiveStream, SendStream
 __all__ = [
     "URI",
     "BasicAuth",
+    "Broadcaster",
     "ClientConnection",
     "CloseCode",
     "CloseFrame",
@@ -73,12 +77,14 @@ __all__ = [
     "InvalidHandshake",
     "InvalidURI",
     "LocalProtocolError",
+    "Member",
     "MessageTypeError",
     "NamedExtension",
     "NegotiationError",
     "Opcode",
     "Origins",
     "ProtocolError",
+    "QueueFull",
     "ReceiveStream",
     "Reconnecting",
     "RemoteProtocolError",
@@ -91,8 +97,10 @@ __all__ = [
     "ServerConnection",
     "ServerStats",
     "Serving",
+    "Skipped",
     "State",
     "WebSocketError",
+    "broadcast",
     "connect",
     "inherited_sockets",
     "parse_uri",

@@ -523,6 +523,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         was_open = self._state is not _CONNECTING
         self._ended_at = self._reactor.clock()
         self._state = State.CLOSED
+        self._end_outlet()
         self._stop_keepalive()
         for timer in (self._close_timer, self._send_timer):
             if timer is not None:
@@ -725,6 +726,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 if (
                     turns[0] is waiter
                     and self._fragmenting is None
+                    and not self._is_turn_of_groups
                     and self._transport.unsent < self._write_limit
                 ):
                     return
@@ -734,6 +736,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             turns.remove(waiter)
             if not turns:
                 self._turns = None
+            if self._outlet is not None:
+                self._outlet.has_turn = True
             self._expect_room_no_more()
             self._next_turn()
 
@@ -745,8 +749,16 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self._fragmenting = None
         self._next_turn()
 
+    @property
+    def _is_turn_of_groups(self) -> bool:
+        """Whether a queued message of a group goes before the tasks that wait to send."""
+        return self._has_queued and self._outlet is not None and self._outlet.has_turn
+
     def _next_turn(self) -> None:
-        if self._turns:
+        if self._has_queued and self._outlet is not None:
+            # Not here: whoever ends its turn has its message in hand still.
+            self._outlet.send_soon()
+        elif self._turns:
             self._turns[0].wake()
 
     async def _wait_for_room(self) -> None:
@@ -820,6 +832,11 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         for waiter in self._room:
             waiter.wake()
         self._next_turn()
+
+    def _end_outlet(self) -> None:
+        """Leave the groups: nothing more is sent."""
+        if self._outlet is not None:
+            self._outlet.end()
 
     # Pings
 
@@ -1105,6 +1122,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
     def _leave_open_state(self) -> None:
         """Start the deadline of the closing handshake, and let go whoever wanted to send."""
         self._state = State.CLOSING
+        self._end_outlet()
         self._stop_keepalive()
         self._close_deadline = self._reactor.clock() + self._options.close_timeout
         self._set_close_timer(self._options.close_timeout, self._on_close_timeout)

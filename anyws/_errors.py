@@ -14,7 +14,8 @@ WebSocketError
 │  ├─ LocalProtocolError
 │  └─ RemoteProtocolError
 ├─ MessageTypeError              also TypeError
-└─ ConcurrencyError              also anyio.BusyResourceError
+├─ ConcurrencyError              also anyio.BusyResourceError
+└─ QueueFull                     also anyio.WouldBlock
 
 `TimeoutError`, `OSError` and `ValueError` keep their own types. This file knows nothing of the
 rest of the package.
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import anyio
 
 if TYPE_CHECKING:
+    from ._connection import Connection
     from ._core.headers import Response
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "MessageTypeError",
     "NegotiationError",
     "ProtocolError",
+    "QueueFull",
     "RemoteProtocolError",
     "TooManyRedirects",
     "WebSocketError",
@@ -207,3 +210,21 @@ class ConcurrencyError(WebSocketError, anyio.BusyResourceError):
 
 def _describe(close: CloseFrame) -> str:
     return f"{close.code} {close.reason!r}" if close.reason else str(close.code)
+
+
+class QueueFull(WebSocketError, anyio.WouldBlock):
+    """A message was published to nobody: a member of the group has no room for it.
+
+    Attributes:
+        connections: those of the members whose queues are full.
+    """
+
+    def __init__(self, connections: tuple[Connection, ...], max_queue: int) -> None:
+        super().__init__(connections, max_queue)
+        self.connections = connections
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.connections)} of the members have {self.args[1]} messages queued, "
+            "which is all there is room for"
+        )

@@ -15,15 +15,23 @@ cdef class MessageQueue:
     cpdef clear(self)
 
 
+cdef class SharedMessage:
+    cdef bytes _payload
+    cdef bint _text
+    cdef dict _frames
+
+    cpdef tuple frame(self, Protocol protocol)
+
+
 cdef class MessagePath:
     cdef public Transport _transport
     cdef public Protocol _protocol
     cdef public MessageQueue _inbox
-    cdef public object _reactor, _state, _incoming, _arrival, _turns, _fragmenting, _verdict
+    cdef public object _reactor, _state, _incoming, _arrival, _turns, _fragmenting, _verdict, _outlet
     cdef public Py_ssize_t _calls, _unread_bytes, _max_buffer, _write_limit, _large
-    cdef public bint _paused, _receiving, _discarding, _working
     cdef public double _heard_at, _opened_at, _ended_at
     cdef public long long _received_bytes, _received_messages, _sent_messages
+    cdef public bint _paused, _receiving, _discarding, _working, _has_queued
 
     cpdef feed(self, bytes data)
     cpdef room(self)
@@ -33,4 +41,10 @@ cdef class MessagePath:
     cpdef _prepare_to_wait(self)
     cpdef _take_message(self)
     cpdef bint _send_now(self, data, text, compress) except -1
+    cpdef _send_shared(self, SharedMessage message)
+    cpdef _write_shared(self, SharedMessage message)
     cpdef tuple _frame(self, bytes payload, bint text, compress)
+
+
+@cython.locals(connection=MessagePath)
+cpdef list send_to_all(list connections, SharedMessage message)

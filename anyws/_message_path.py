@@ -9,22 +9,34 @@ nothing keeps waiting. Whatever needs a decision is the connection's.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ._errors import ConcurrencyError, ConnectionClosedOK
 from ._payload import LARGE, LARGE_TO_ENCODE, WHOLE, size_of, to_payload
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
     from ._close_scope import Incoming
     from ._core.events import Event, Fragment
     from ._core.protocol import Protocol
     from ._io.transport import Reactor, Timer, Transport, Waiter
     from ._options import ConnectionOptions
+    from ._outlet import Outlet
 
-__all__ = ["CALLS_A_TURN", "MessagePath", "MessageQueue", "State", "Verdict"]
+__all__ = [
+    "CALLS_A_TURN",
+    "MessagePath",
+    "MessageQueue",
+    "SharedMessage",
+    "Skipped",
+    "State",
+    "Verdict",
+    "send_to_all",
+]
+
+AnyPath = TypeVar("AnyPath", bound="MessagePath")
 
 #: Calls that need not wait take turns with other tasks every so often: 32 messages, received and
 #: sent, are about 0.1 ms of work.
@@ -43,8 +55,18 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
+class Skipped(enum.Enum):
+    """Why a message for many connections was not sent on one of them; see `broadcast`."""
+
+    NOT_OPEN = "the connection is not open"
+    BUSY = "another message is under way, in fragments"
+    FULL = "the peer does not read: `send` would wait"
+    FAILED = "an extension could not encode the message"
+
+
 # Looking up a member of an enum costs as much as the comparison itself.
 _OPEN = State.OPEN
+_NOT_OPEN, _BUSY, _FULL, _FAILED = Skipped
 
 
 class Verdict:
@@ -105,6 +127,32 @@ class MessageQueue:
         self._at = 0
 
 
+class SharedMessage:
+    """A message for many connections: a frame is made once for all those for which it is the same.
+
+    Args:
+        payload: for text, UTF-8; not checked again.
+        text: the kind of message.
+    """
+
+    __slots__ = ("_frames", "_payload", "_text")
+
+    def __init__(self, payload: bytes, text: bool) -> None:
+        self._payload = payload
+        self._text = text
+        self._frames: dict[Hashable, tuple[bytes, ...]] = {}
+
+    def frame(self, protocol: Protocol) -> tuple[bytes, ...]:
+        """Return the buffers of the frame, as `Protocol.send_message` does."""
+        key = protocol.frame_key()
+        if key is None:
+            return protocol.send_message(self._payload, self._text)
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = protocol.send_message(self._payload, self._text)
+        return frame
+
+
 class MessagePath:
     """The straight way of messages, in and out; see `Connection`."""
 
@@ -114,12 +162,14 @@ class MessagePath:
         "_discarding",
         "_ended_at",
         "_fragmenting",
+        "_has_queued",
         "_heard_at",
         "_inbox",
         "_incoming",
         "_large",
         "_max_buffer",
         "_opened_at",
+        "_outlet",
         "_paused",
         "_protocol",
         "_reactor",
@@ -162,6 +212,8 @@ class MessagePath:
         self._large = LARGE  # from so many bytes on a message is made ready in slices
         self._turns: deque[Waiter] | None = None  # messages that wait for theirs
         self._fragmenting: object | None = None  # the task that sends a fragmented message
+        self._outlet: Outlet | None = None  # of a member of groups
+        self._has_queued: bool = False  # does any message wait there
 
         # Counting
         self._received_bytes = 0
@@ -323,6 +375,7 @@ class MessagePath:
             or self._calls >= CALLS_A_TURN
             or self._turns is not None
             or self._fragmenting is not None
+            or self._has_queued
             or not self._transport.has_room(self._write_limit)
             or size_of(data) >= self._large
         ):
@@ -337,6 +390,32 @@ class MessagePath:
         self._transport.write_all(buffers)
         return True
 
+    def _send_shared(self, message: SharedMessage) -> Skipped | None:
+        """Send a message for many if nothing keeps it waiting; say why it was not sent, if so."""
+        if self._state is not _OPEN:
+            return _NOT_OPEN
+        if self._fragmenting is not None:
+            return _BUSY
+        if self._turns is not None or self._has_queued:
+            return _FULL
+        if not self._transport.has_room(self._write_limit):
+            # What is only held back for a common write is not in the way.
+            self._transport.flush()
+            if not self._transport.has_room(self._write_limit):
+                return _FULL
+        return self._write_shared(message)
+
+    def _write_shared(self, message: SharedMessage) -> Skipped | None:
+        """Send a message for many whose turn it is; whoever sends it cannot help a failure."""
+        try:
+            frame = message.frame(self._protocol)
+        except Exception as exc:
+            self._framing_failed(exc)
+            return _FAILED
+        self._sent_messages += 1
+        self._transport.write_now(frame)
+        return None
+
     def _frame(self, payload: bytes, text: bool, compress: bool | None) -> tuple[bytes, ...]:
         try:
             return self._protocol.send_message(payload, text, compress)
@@ -346,3 +425,15 @@ class MessagePath:
 
     def _framing_failed(self, exc: Exception) -> None:
         raise NotImplementedError
+
+
+def send_to_all(
+    connections: Sequence[AnyPath], message: SharedMessage
+) -> list[tuple[AnyPath, Skipped]]:
+    """Send a message on every connection that nothing keeps waiting; return the others, and why."""
+    skipped = []
+    for connection in connections:
+        reason = connection._send_shared(message)
+        if reason is not None:
+            skipped.append((connection, reason))
+    return skipped

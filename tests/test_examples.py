@@ -147,6 +147,17 @@ def test_routing_finds_each_handler_by_its_path(backend: str) -> None:
 
 
 @on_backends
+def test_slow_client_misses_what_is_counted_and_the_quick_one_nothing(backend: str) -> None:
+    lines = run("broadcast_slow_clients.py", "--backend", backend)
+    assert {"quick got 200 of 200", "/quick: 0 dropped"} < set(lines)
+    [got] = [line for line in lines if line.startswith("slow got ")]
+    [dropped] = [line for line in lines if line.startswith("/slow: ")]
+    missed = int(dropped.split()[1])
+    assert missed > 0
+    assert got == f"slow got {200 - missed} of 200"
+
+
+@on_backends
 def test_custom_extension_is_agreed_on_and_passes_messages(backend: str) -> None:
     assert run("custom_extension.py", "--backend", backend) == [
         "Hello, 'Ada'! x-checksum permessage-deflate"

@@ -17,7 +17,7 @@ tiny blocks cannot keep us busy, a message may have so many of them and no more.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
@@ -270,6 +270,18 @@ class _DeflateCodec(ExtensionCodec):
         self._compressor = compressor if self._keeps_out else None
         # §7.2.3.6: an empty message is one byte. zlib says nothing if nothing came since a flush.
         return encoded[:-4] or b"\x00"
+
+    def same_encoding(self) -> Hashable | None:
+        if self._keeps_out:
+            return None
+        deflate = self._deflate
+        return (
+            deflate.engine,
+            deflate.level,
+            deflate.memory_level,
+            deflate.threshold,
+            self._window_out,
+        )
 
     def cancel_message(self) -> None:
         self._unsent = None

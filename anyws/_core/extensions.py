@@ -7,7 +7,7 @@ extension, nor frames beyond their reserved bits.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from .._errors import LocalProtocolError, NegotiationError
 from .grammar import ExtensionParameters, NamedExtension, is_token
@@ -63,6 +63,15 @@ class ExtensionCodec:
             final: the message ends with it; `flush` is True then.
         """
         return data
+
+    def same_encoding(self) -> Hashable | None:
+        """Return what two codecs have in common that encode every message alike.
+
+        A message to many connections is encoded once for those that return the same. None, as it
+        stands, is for one that shares nothing: because what it sends depends on the messages
+        before, for instance.
+        """
+        return None
 
     def cancel_message(self) -> None:
         """Forget the message that has begun: nothing of it was sent, nor will be."""

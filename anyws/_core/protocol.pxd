@@ -40,3 +40,4 @@ cdef class Protocol:
     cdef _take_decoded(self, bytes piece, list events)
     @cython.locals(n=Py_ssize_t, first_byte=int)
     cpdef tuple send_message(self, bytes payload, bint text, compress=*)
+    cpdef frame_key(self)

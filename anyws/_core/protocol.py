@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import codecs
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from .._errors import LocalProtocolError
 from .events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
@@ -775,6 +775,24 @@ class Protocol:
         if n < 126 and first_byte <= 0x82:
             return (join_frame(SHORT_HEADERS[first_byte][n], payload, None),)
         return encode_frame(first_byte, payload, None)
+
+    def frame_key(self) -> Hashable | None:
+        """Return what two sides have in common whose frames of one message are the same.
+
+        None if no other frame is like ours: a client's has a masking key of its own (§5.3), and
+        that of an extension may depend on the messages before.
+        """
+        if self._next_mask is not None:
+            return None
+        if not self._extensions:
+            return ()
+        keys = []
+        for rsv, codec in self._extensions:
+            key = codec.same_encoding()
+            if key is None:
+                return None
+            keys.append((rsv, key))
+        return tuple(keys)
 
     def begin_message(self, text: bool, size: int | None, compress: bool | None) -> int:
         """Ask the extensions which of them have a part in a message; return its reserved bits.

@@ -133,8 +133,7 @@ class AsyncioEpollReactor(AsyncioReactor):
                 self._sockets.dispatch()
         finally:
             self.deferred = None
-            for transport in deferred:
-                transport.end_step()
+            self.end_steps(deferred)
 
 
 # A reactor lives as long as somebody uses it: it holds its loop, so the values must be weak too.

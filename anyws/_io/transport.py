@@ -20,6 +20,7 @@ from typing import Any, Protocol
 __all__ = [
     "HOLD_AT_MOST",
     "READ_SIZE",
+    "WRITES_A_TURN",
     "DirectReceiver",
     "Reactor",
     "Receiver",
@@ -30,6 +31,9 @@ __all__ = [
 
 #: 64 KiB: frames of one step are held back for a common write up to this.
 HOLD_AT_MOST = 64 * 1024
+
+#: 256 transports are written to in one go: the kernel takes 1 to 2 ms for that.
+WRITES_A_TURN = 256
 
 #: 64 KiB: bytes read at a time, as trio and asyncio have it.
 READ_SIZE = 64 * 1024
@@ -97,6 +101,8 @@ class Reactor(ABC):
     #: While the reactor calls back, and tasks run from there: the transports that were written to.
     #: Once it is done it calls their `end_step`.
     deferred: list[Transport] | None = None
+    # The transports whose step is to be ended, if there are any.
+    _stepped: list[Transport] | None = None
 
     async def run(self) -> None:  # noqa: B027  # most have nothing to run
         """Serve until cancelled. Background work: it never raises on account of a callback."""
@@ -127,6 +133,30 @@ class Reactor(ABC):
     @abstractmethod
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, when the tasks that can run now have run."""
+
+    def end_step_of(self, transport: Transport) -> int:
+        """Call its `end_step` when the tasks that can run now have run; return how many wait so."""
+        stepped = self._stepped
+        if stepped is None:
+            stepped = self._stepped = []
+            self.call_soon(self._end_next_steps)
+        stepped.append(transport)
+        return len(stepped)
+
+    def end_steps(self, transports: list[Transport]) -> None:
+        """Call `end_step` of each, and let others have their turn in between if there are many."""
+        end_first_steps(transports)
+        rest = transports[WRITES_A_TURN:]
+        if self._stepped is not None:
+            self._stepped += rest
+        elif rest:
+            self._stepped = rest
+            self.call_soon(self._end_next_steps)
+
+    def _end_next_steps(self) -> None:
+        stepped, self._stepped = self._stepped, None
+        assert stepped is not None
+        self.end_steps(stepped)
 
     @abstractmethod
     def clock(self) -> float:
@@ -180,7 +210,9 @@ class Transport:
         self.direct: DirectReceiver | None = None
         self.low_water: int = HOLD_AT_MOST
         self.written: int = 0
-        self._held: list[bytes] | None = None  # for a common write
+        # For a common write: the buffers of one, which most often are all, or a list of those of
+        # several.
+        self._held: tuple[bytes, ...] | list[bytes] | None = None
         self._held_bytes = 0
         self._out_bytes = 0  # pushed, and not taken by the layer below
         self._stepped = False
@@ -238,21 +270,40 @@ class Transport:
             return
         held = self._held
         if held is None:
-            held = self._held = []
+            self._held = buffers
+        else:
+            if isinstance(held, tuple):
+                held = self._held = list(held)
+            held += buffers
         for buffer in buffers:
-            held.append(buffer)
             self._held_bytes += len(buffer)
         if self._held_bytes >= HOLD_AT_MOST:
-            self._push_held(held)
+            self._push_held()
         elif not (self._flush_is_due or self._is_deferred):
             self._flush_is_due = True
-            self.reactor.call_soon(self.end_step)
+            self.reactor.end_step_of(self)
+
+    def write_now(self, buffers: tuple[bytes, ...]) -> None:
+        """Do as `write_all` for a writer that waits elsewhere, and so will not flush.
+
+        The first buffers leave at once, and the following ones at the end of the step, however the
+        step before was left. Whoever writes to many in one go is not held up for longer than
+        `WRITES_A_TURN` of them take.
+        """
+        if self.reactor.deferred is None and not self._flush_is_due and self._held is None:
+            self._stepped = self._flush_is_due = True
+            if self.reactor.end_step_of(self) <= WRITES_A_TURN:
+                for buffer in buffers:
+                    self.written += len(buffer)
+                self.push(buffers)
+                return
+        self.write_all(buffers)
 
     def flush(self) -> None:
         """Hand over what is held."""
         self._stepped = False
         if self._held is not None:
-            self._push_held(self._held)
+            self._push_held()
 
     def flush_soon(self) -> None:
         """Do so, when the reactor has called back at the latest: the writer is about to wait."""
@@ -264,11 +315,19 @@ class Transport:
         self._flush_is_due = self._is_deferred = False
         self.flush()
 
-    def _push_held(self, held: list[bytes]) -> None:
-        self._held = None
+    def hold_on(self) -> None:
+        """Hold what is held, and what comes, until `end_step`, which is still to come."""
+        self._is_deferred = False
+        self._stepped = self._flush_is_due = True
+
+    def _push_held(self) -> None:
+        held, self._held = self._held, None
+        assert held is not None
         small = self._held_bytes < 2 * HOLD_AT_MOST
         self._held_bytes = 0
-        self.push((b"".join(held),) if small else tuple(held))
+        if isinstance(held, list):
+            held = (b"".join(held),) if small else tuple(held)
+        self.push(held)
 
     def push(self, buffers: tuple[bytes, ...]) -> None:
         """Hand buffers to the layer below now, past those held, and keep what it does not take."""
@@ -300,6 +359,17 @@ class Transport:
     def attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """Typed attributes, as in `anyio.TypedAttributeProvider`."""
         return {}
+
+
+def end_first_steps(transports: list[Transport]) -> None:
+    """Call `end_step` of the first ones, and let the others wait for it."""
+    left = WRITES_A_TURN
+    for transport in transports:
+        if left > 0:
+            transport.end_step()
+        else:
+            transport.hold_on()
+        left -= 1
 
 
 class _Nobody:

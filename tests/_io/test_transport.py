@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from anyws._io.reactors import new_reactor
 from anyws._io.task_reactor import TaskReactor
-from anyws._io.transport import HOLD_AT_MOST, Receiver, Transport
+from anyws._io.transport import HOLD_AT_MOST, WRITES_A_TURN, Receiver, Transport
 
 from .conformance import settle
 from .reactor_conformance import running
@@ -161,3 +164,65 @@ async def test_task_is_woken_later_where_the_loop_cannot_do_it_now() -> None:
         waiter.wake_now()
         assert log == []
     assert log == ["woken"]
+
+
+async def test_first_write_of_a_step_by_whoever_waits_elsewhere_leaves_at_once() -> None:
+    async with running(new_reactor()) as reactor:
+        transports = [Layer(reactor) for _ in range(3)]
+        for transport in transports:
+            transport.start(transport.receiver)
+        for _ in range(3):
+            for transport in transports:
+                transport.write_now((b"1",))
+                assert transport.pushed.pop() == [b"1"]
+                transport.write_now((b"2",))
+                transport.write(b"3", b"4")
+                transport.write_now((b"5",))
+                assert transport.pushed == []
+            await settle()
+            for transport in transports:
+                assert transport.pushed.pop() == [b"2345"]
+                # This step is left without a flush, as by a task that waits for another.
+                transport.write(b"6")
+                assert transport.pushed.pop() == [b"6"]
+
+
+async def test_what_is_written_now_while_the_reactor_calls_back_leaves_when_it_has() -> None:
+    async with running(new_reactor()) as reactor:
+        transport = Layer(reactor)
+        transport.start(transport.receiver)
+        reactor.deferred = []
+        transport.write_now((b"1", b"2"))
+        assert (transport.pushed, reactor.deferred) == ([], [transport])
+        reactor.deferred = None
+        transport.end_step()
+        assert transport.pushed == [[b"1", b"2"]], "one write is passed on as it is"
+
+
+@pytest.mark.parametrize("deferred", [False, True], ids=["by a task", "in a callback"])
+async def test_many_transports_are_written_to_in_turns_with_others(deferred: bool) -> None:
+    async with running(new_reactor()) as reactor:
+        n = 2 * WRITES_A_TURN + 1
+        transports = [Layer(reactor) for _ in range(n)]
+        written: list[Transport] = []
+        reactor.deferred = written if deferred else None
+        for transport in transports:
+            transport.start(transport.receiver)
+            transport.write_now((b"1",))
+        reactor.deferred = None
+        reactor.end_steps(written)
+
+        def done() -> list[bool]:
+            return [bool(transport.pushed) for transport in transports]
+
+        assert done() == [True] * WRITES_A_TURN + [False] * (n - WRITES_A_TURN)
+        for transport in transports:
+            transport.write(b"2")
+        turns = 0
+        while not all(done()):
+            await checkpoint()
+            turns += 1
+        assert turns > 1
+        await settle()
+        sent = [b"".join(chain(*transport.pushed)) for transport in transports]
+        assert set(sent) == {b"12"}

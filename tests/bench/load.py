@@ -109,6 +109,22 @@ class Load:
             check_first_reply(connected, self.exchange)
             self.add(connected)
 
+    def join(self, connections: int) -> None:
+        """Open that many connections, and check that all of them get what one of them sends.
+
+        Raises:
+            LoadError: the handshake fails, or one of them gets something else.
+        """
+        joined = []
+        for _ in range(connections):
+            joined.append(open_connection(self.target))
+            joined[-1].sendall(self.exchange.sent)
+            check_reply(joined[-1], self.exchange.expected)
+        joined[0].sendall(self.exchange.sent)
+        for connected in joined:
+            check_reply(connected, self.exchange.expected)
+            self.add(connected)
+
     def add(self, connected: socket.socket) -> None:
         """Take a connection on which nothing is in flight."""
         connected.setblocking(False)
@@ -162,6 +178,33 @@ class Load:
                         self._record(latencies, channel, replies, now)
                         if now < deadline:
                             self._send(channel, supply.take(channel, replies), replies, now)
+        return latencies.sample(started)
+
+    def run_fan(self, seconds: float) -> Sample:
+        """Send to all connections, by way of the first, whenever all have got what came before.
+
+        The latency is that of the last one to get it.
+
+        Raises:
+            LoadError: the server closed a connection, or one of them gets nothing.
+        """
+        latencies = Latencies()
+        first, *_ = self.channels.values()
+        size = len(self.exchange.expected)
+        started = now = perf_counter_ns()
+        deadline = started + int(seconds * 1e9)
+        while now < deadline:
+            first.socket.sendall(self.exchange.sent)
+            left = size * len(self.channels)
+            while left:
+                events = self.poller.poll(REPLY_TIMEOUT)
+                if not events:
+                    raise LoadError(f"nothing for {REPLY_TIMEOUT:g} s, {left} bytes outstanding")
+                for fd, _ in events:
+                    left -= self.receive_some(self.channels[fd].socket, self.buffer)
+            before, now = now, perf_counter_ns()
+            latencies.values.append(now - before)
+            latencies.weights.append(len(self.channels))
         return latencies.sample(started)
 
     def run_paced(self, seconds: float, *, rate: float) -> Sample:

@@ -17,7 +17,7 @@ from tests.bench.process import MeasuredProcess, ProcessFailed, client_process, 
 from tests.bench.rows import Kind, Row
 from tests.bench.samples import Sample
 from tests.bench.secure import Tls, made_up_certificate
-from tests.bench.servers import COMPRESSING, speaks_websocket
+from tests.bench.servers import COMPRESSING, FANNING, speaks_websocket
 from tests.bench.wire import Exchange, exchange_of, exchange_with_client
 
 BREAK_IN_CONNECTIONS: Final = 10
@@ -65,11 +65,13 @@ class Settings:
 def measure_row(row: Row, peers: Iterable[str], settings: Settings) -> list[Outcome]:
     """Measure `row` on every peer; one that fails is out of this row, with the reason.
 
-    Peers that cannot compress are no part of a row that does.
+    Peers that cannot compress, or send to all at once, are no part of a row that does.
     """
     names = imports_of(peers) if row.kind is Kind.IMPORT else peers
     if row.compress:
         names = [name for name in names if name in COMPRESSING]
+    if row.kind is Kind.FAN:
+        names = [name for name in names if name in FANNING]
     outcomes = [Outcome(name) for name in names]
     with ExitStack() as stack:
         tls = stack.enter_context(made_up_certificate()) if row.tls else None
@@ -101,6 +103,7 @@ class Servers:
             core=self.settings.server_core,
             certificate=certificate,
             compress=self.row.compress,
+            fan=self.row.kind is Kind.FAN,
         )
 
     def get(self, name: str) -> MeasuredProcess:
@@ -128,10 +131,23 @@ class Servers:
         """
         load = self.prepare(server)
         try:
-            load.open(BREAK_IN_CONNECTIONS)
+            self.open(load, BREAK_IN_CONNECTIONS)
         finally:
             load.close()
         server.settle()
+
+    def open(self, load: Load, connections: int) -> None:
+        """Open that many connections, and check that each does what it must."""
+        if self.row.kind is Kind.FAN:
+            load.join(connections)
+        else:
+            load.open(connections)
+
+    def run(self, load: Load, seconds: float) -> Sample:
+        """Keep the load of the row up for so long."""
+        if self.row.kind is Kind.FAN:
+            return load.run_fan(seconds)
+        return load.run(seconds, depth=self.row.depth)
 
     def _exchange(self, name: str) -> Exchange:
         row = self.row
@@ -156,18 +172,18 @@ def _measure(name: str, servers: Servers) -> Turn:
         # A process of its own for each reading: memory once taken is not given back.
         with servers.new(name) as server:
             return _measure_idle(servers, server)
-    measure = _measure_echo if servers.row.kind is Kind.ECHO else _measure_shake
+    measure = _measure_shake if servers.row.kind is Kind.SHAKE else _measure_messages
     return measure(servers, servers.get(name))
 
 
-def _measure_echo(servers: Servers, server: MeasuredProcess) -> Turn:
-    row, settings = servers.row, servers.settings
+def _measure_messages(servers: Servers, server: MeasuredProcess) -> Turn:
+    settings = servers.settings
     load = servers.prepare(server)
     try:
-        load.open(row.connections)
-        load.run(settings.warm_up, depth=row.depth)
+        servers.open(load, servers.row.connections)
+        servers.run(load, settings.warm_up)
         before = server.settle()
-        sample = load.run(settings.seconds, depth=row.depth)
+        sample = servers.run(load, settings.seconds)
         used = server.settle() - before
     finally:
         load.close()

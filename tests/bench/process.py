@@ -31,6 +31,7 @@ def server_process(
     max_size: int = MAX_SIZE,
     certificate: Path | None = None,
     compress: bool = False,
+    fan: bool = False,
 ) -> MeasuredProcess:
     """Return one of the servers of `servers.py`."""
     options = ["--core", str(core), "--max-size", str(max_size)]
@@ -38,6 +39,8 @@ def server_process(
         options += ["--certificate", str(certificate)]
     if compress:
         options.append("--compress")
+    if fan:
+        options.append("--fan")
     return MeasuredProcess("tests.bench.servers", name, options)
 
 

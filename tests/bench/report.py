@@ -18,7 +18,7 @@ def render_row(row: Row, outcomes: list[Outcome]) -> Iterator[str]:
     that of the peer on the line. Less is better, and below 1 is cheaper than the peer.
     """
     ours = [outcome for outcome in outcomes if outcome.peer.startswith(OURS) and outcome.best]
-    seen_outside = row.kind in (Kind.ECHO, Kind.CLIENT, Kind.SHAKE)
+    seen_outside = row.kind in (Kind.ECHO, Kind.CLIENT, Kind.FAN, Kind.SHAKE)
     yield f"{row.name}: {row.describe()}"
     seen = ["per s", "p50 us", "p99 us"] if seen_outside else []
     ratios = [f"{outcome.peer} /" for outcome in ours]

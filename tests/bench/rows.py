@@ -12,6 +12,7 @@ class Kind(Enum):
 
     ECHO = "messages, sent and echoed"
     CLIENT = "messages, sent to clients and echoed by them"
+    FAN = "deliveries to all connections of what one of them sends"
     SHAKE = "connection at a time: opened, and closed cleanly, without a message"
     IDLE = "connections, left alone after one message each"
     OPEN = "connections, left alone after the opening handshake"
@@ -44,6 +45,11 @@ class Row:
         compressed = ", with permessage-deflate" if self.compress else ""
         if self.kind in (Kind.SHAKE, Kind.IDLE, Kind.OPEN):
             return f"{self.connections} {self.kind.value}{compressed}"
+        if self.kind is Kind.FAN:
+            return (
+                f"deliveries to {self.connections} connections of what one of them sends, "
+                f"{self.payload_size} bytes of binary a message"
+            )
         type_ = "text" if self.text else "binary"
         whose = "clients' connections" if self.kind is Kind.CLIENT else "connections"
         return (
@@ -68,6 +74,7 @@ ROWS: Final = {
         Row("tls64k", Kind.ECHO, 4, 64 * 1024, depth=1, tls=True),
         Row("client1k", Kind.CLIENT, 100, 1024, depth=1),
         Row("client64k", Kind.CLIENT, 4, 64 * 1024, depth=1),
+        Row("fan", Kind.FAN, 1000, 256),
         Row("shake", Kind.SHAKE, 1, 32),
         Row("idle", Kind.IDLE, 2000, 32),
         # The size is that of the messages that each process has echoed before it is measured.

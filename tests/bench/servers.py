@@ -37,11 +37,14 @@ class Options:
         max_size: of a message, in bytes.
         tls: the context for TLS, or None to do without.
         compression: None where the server is not in COMPRESSING.
+        fan: send what one connection sends to all, where the server is in FANNING. The first
+            message of each connection is echoed, which says that it is one of them by then.
     """
 
     max_size: int = MAX_SIZE
     tls: ssl.SSLContext | None = None
     compression: Literal["deflate"] | None = None
+    fan: bool = False
 
 
 def announce(port: int) -> None:
@@ -79,9 +82,17 @@ def serve_anyws(backend: str, options: Options, *, use_uvloop: bool = False) -> 
         async for message in connection:
             await connection.send(message)
 
+    group = anyws.Broadcaster()
+
+    async def fan(connection: anyws.Connection) -> None:
+        async with group.member(connection):
+            await connection.send(await connection.receive())
+            async for message in connection:
+                group.publish(message)
+
     async def main() -> None:
         async with anyws.serve(
-            echo,
+            fan if options.fan else echo,
             HOST,
             0,
             ssl=options.tls,
@@ -100,7 +111,7 @@ def serve_websockets_trio(options: Options) -> None:
     """Serve with the trio side of websockets."""
     import trio
     from websockets.exceptions import ConnectionClosed
-    from websockets.trio.server import ServerConnection, serve
+    from websockets.trio.server import ServerConnection, broadcast, serve
 
     async def echo(connection: ServerConnection) -> None:
         try:
@@ -109,10 +120,23 @@ def serve_websockets_trio(options: Options) -> None:
         except ConnectionClosed:
             pass
 
+    connections: set[ServerConnection] = set()
+
+    async def fan(connection: ServerConnection) -> None:
+        connections.add(connection)
+        try:
+            await connection.send(await connection.recv())
+            async for message in connection:
+                await broadcast(connections, message)
+        except ConnectionClosed:
+            pass
+        finally:
+            connections.discard(connection)
+
     async def main() -> None:
         start = functools.partial(
             serve,
-            echo,
+            fan if options.fan else echo,
             0,
             host=HOST,
             ssl=options.tls,
@@ -129,7 +153,7 @@ def serve_websockets_trio(options: Options) -> None:
 
 async def serve_websockets_asyncio(options: Options) -> None:
     """Serve with the asyncio side of websockets."""
-    from websockets.asyncio.server import ServerConnection, serve
+    from websockets.asyncio.server import ServerConnection, broadcast, serve
     from websockets.exceptions import ConnectionClosed
 
     async def echo(connection: ServerConnection) -> None:
@@ -139,8 +163,21 @@ async def serve_websockets_asyncio(options: Options) -> None:
         except ConnectionClosed:
             pass
 
+    connections: set[ServerConnection] = set()
+
+    async def fan(connection: ServerConnection) -> None:
+        connections.add(connection)
+        try:
+            await connection.send(await connection.recv())
+            async for message in connection:
+                broadcast(connections, message)
+        except ConnectionClosed:
+            pass
+        finally:
+            connections.discard(connection)
+
     async with serve(
-        echo,
+        fan if options.fan else echo,
         HOST,
         0,
         ssl=options.tls,
@@ -363,6 +400,18 @@ COMPRESSING: Final = frozenset(
     }
 )
 
+# Those that can send one message to all connections.
+FANNING: Final = frozenset(
+    {
+        "anyws-trio",
+        "anyws-asyncio",
+        "anyws-uvloop",
+        "websockets-trio",
+        "websockets-asyncio",
+        "websockets-uvloop",
+    }
+)
+
 # These only serve one connection at a time, with messages of one size.
 FLOORS: Final[dict[str, Callable[[Options], None]]] = {
     "bare-whole": functools.partial(run_on_trio, serve_bare_whole),
@@ -382,7 +431,10 @@ def main() -> None:
     parser.add_argument("--max-size", type=int, default=MAX_SIZE, help="of a message, in bytes")
     parser.add_argument("--certificate", type=Path, help="with its key, in PEM: serve over TLS")
     parser.add_argument("--compress", action="store_true", help="messages, if clients offer it")
+    parser.add_argument("--fan", action="store_true", help="send to all what one connection sends")
     arguments = parser.parse_args()
+    if arguments.fan and arguments.name not in FANNING:
+        parser.error(f"{arguments.name} sends to one connection at a time")
     if arguments.compress and arguments.name not in COMPRESSING:
         parser.error(f"{arguments.name} cannot compress")
     if arguments.core is not None:
@@ -393,7 +445,8 @@ def main() -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(arguments.certificate)
     compression: Literal["deflate"] | None = "deflate" if arguments.compress else None
-    (SERVERS | FLOORS)[arguments.name](Options(arguments.max_size, tls, compression))
+    options = Options(arguments.max_size, tls, compression, arguments.fan)
+    (SERVERS | FLOORS)[arguments.name](options)
 
 
 if __name__ == "__main__":

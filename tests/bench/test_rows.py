@@ -6,7 +6,7 @@ import pytest
 
 from tests.bench.measure import Settings, measure_row
 from tests.bench.rows import ROWS
-from tests.bench.servers import COMPRESSING, SERVERS
+from tests.bench.servers import COMPRESSING, FANNING, SERVERS
 
 
 @pytest.mark.parametrize(
@@ -32,5 +32,18 @@ def test_peers_that_cannot_compress_are_left_out() -> None:
     assert measure_row(ROWS["deflate"], nobody, Settings(1, 0.1, 0.1, 0)) == []
 
 
-def test_those_that_compress_are_servers() -> None:
-    assert set(SERVERS) >= COMPRESSING
+def test_peers_that_cannot_send_to_all_are_left_out() -> None:
+    nobody = [name for name in SERVERS if name not in FANNING]
+    assert nobody
+    assert measure_row(ROWS["fan"], nobody, Settings(1, 0.1, 0.1, 0)) == []
+
+
+def test_row_of_broadcasts_counts_deliveries() -> None:
+    words = (
+        "deliveries to 1000 connections of what one of them sends, 256 bytes of binary a message"
+    )
+    assert ROWS["fan"].describe() == words
+
+
+def test_those_that_compress_or_send_to_all_are_servers() -> None:
+    assert set(SERVERS) >= COMPRESSING | FANNING

@@ -11,7 +11,7 @@ from functools import partial
 
 from anyio.lowlevel import checkpoint
 
-from anyws import Connection, ConnectionClosed
+from anyws import Broadcaster, Connection, ConnectionClosed
 from anyws._message_path import CALLS_A_TURN
 from anyws.testing import PING
 
@@ -262,6 +262,43 @@ async def _check_fragmented(
     check(witness.pieces != [], True, "whether the message had begun")
 
 
+async def send_to_group(run: Run, carrier: str, role: Role) -> None:
+    """The queue of a member is full, and its peer begins to read later."""
+    async with joined(run, carrier, role, capacity=100, write_limit=100) as (ws, witness):
+        sent = await fill(ws, witness, carrier)
+        group = Broadcaster(1, "block")
+        async with group.member(ws) as member:
+
+            async def send_all() -> None:
+                for message in _PIECES:
+                    await group.send(message)
+                    sent.append(message)
+
+            async with beside(witness.read_on):
+                await run.operate("Broadcaster.send", send_all)
+            while member.queued:
+                await checkpoint()
+            check((await check_usable(ws, witness))[1], sent, "messages on the wire")
+
+
+async def be_in_group(run: Run, carrier: str, role: Role) -> None:
+    """However the block ends, the connection is no member any more, and is usable."""
+    async with joined(run, carrier, role) as (ws, witness):
+        group = Broadcaster()
+
+        async def publish() -> None:
+            async with group.member(ws):
+                run.enter("body of a member")
+                group.publish("a")
+                await checkpoint()
+                run.enter("Member.__aexit__")
+
+        outcome = await run.operate("Member.__aenter__", publish)
+        check(len(group), 0, "members")
+        messages = (await check_usable(ws, witness))[1]
+        check(messages, ["a"] if messages or outcome.returned else [], "messages on the wire")
+
+
 async def ping(run: Run, carrier: str, role: Role) -> None:
     async with joined(run, carrier, role) as (ws, witness):
         outcome = await run.operate("Connection.ping", ws.ping)
@@ -313,6 +350,8 @@ SCENARIOS = [
     *for_roles(send_stream),
     *for_roles(write_one_piece),
     *for_roles(send_empty_stream, ("memory",)),
+    *for_roles(send_to_group),
+    *for_roles(be_in_group),
     *for_roles(ping),
     *for_roles(ping_at_the_limit),
     *for_roles(pong_at_the_limit),

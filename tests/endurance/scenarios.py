@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from .broadcasting import broadcasting
 from .cancelling import cancelled_receives, cancelled_sends
 from .closing import unread
 from .ends import ENDS
@@ -38,6 +39,7 @@ class Scenario:
 SCENARIOS: dict[str, Scenario] = {
     "shutdown": Scenario(shutdown, "connections", 50, 1000),
     "leaks": Scenario(leaks, "connections", 3 * len(ENDS), 10_000),
+    "broadcast": Scenario(broadcasting, "connections", 20, 1000),
     "unread": Scenario(unread, "messages", 1000, 10_000),
     "cancelled_receives": Scenario(cancelled_receives, "cancellations", 200, 100_000),
     "cancelled_sends": Scenario(cancelled_sends, "cancellations", 100, 1000),
