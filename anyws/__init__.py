@@ -34,6 +34,7 @@ from ._errors import (
     ProtocolError,
     QueueFull,
     RemoteProtocolError,
+    TooManyRedirects,
     WebSocketError,
 )
 from ._io.listen import inherited_sockets
@@ -99,6 +100,7 @@ __all__ = [
     "Serving",
     "Skipped",
     "State",
+    "TooManyRedirects",
     "WebSocketError",
     "broadcast",
     "connect",

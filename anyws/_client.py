@@ -8,39 +8,46 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from socket import socket as Socket
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
+from ._auth import BasicAuth
 from ._connection import Connection
+from ._cookies import CookieSource
 from ._core.deflate import Deflate, with_compression
 from ._core.extensions import Extension
-from ._core.handshake import build_request, check_response, check_subprotocols, make_key
-from ._core.headers import HeadersLike, Response
+from ._core.handshake import check_response, check_subprotocols
+from ._core.headers import Headers, HeadersLike, Request, Response
 from ._core.http1 import ClientHandshake
 from ._core.uri import URI, parse_uri
-from ._errors import HandshakeError, InvalidHandshake
+from ._errors import HandshakeError, HandshakeRejected, InvalidHandshake
 from ._io.bytestream import ByteStreamTransport
 from ._io.dial import dial_tcp, dial_unix
 from ._io.pull import PullReceiver
 from ._io.reactors import new_reactor
 from ._io.socket_transport import SocketTransport
 from ._io.transport import Reactor, Transport
+from ._io.turns import Turn
 from ._lifetime import Background, Block, TaskGroupLike
 from ._options import (
     DEFAULT_USER_AGENT,
     OPEN_TIMEOUT,
     ConnectionKeywords,
     ConnectionOptions,
+    check_count,
     check_seconds,
     connection_options,
 )
+from ._visit import Asking, Auth, Visit
 
 if TYPE_CHECKING:
     import ssl as stdlib_ssl
+    from http.cookiejar import CookieJar
 
 __all__ = ["ClientConnection", "Connecting", "connect", "wrap_client"]
 
@@ -69,6 +76,7 @@ def connect(
     stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None = None,
     local_host: str | None = None,
     happy_eyeballs_delay: float = 0.25,
+    one_at_a_time: bool = False,
     max_redirects: int = 0,
     open_timeout: float | None = OPEN_TIMEOUT,
     **options: Unpack[ConnectionKeywords],
@@ -105,6 +113,8 @@ def connect(
             with the connection.
         local_host: an address of this machine to connect from.
         happy_eyeballs_delay: seconds between attempts on a host's addresses.
+        one_at_a_time: wait while another `connect` of this event loop that was told so too is
+            connecting to one of the same addresses (RFC 6455 §4.1), up to its opening handshake.
         max_redirects: how many redirects to follow (300 to 303, 307, 308); 0 follows none. None is
             followed from `wss` to `ws`. Another origin (scheme, host or port) gets neither `auth`
             nor `cookies` nor any of `headers` but Accept-Language and User-Agent, nor a token
@@ -126,37 +136,31 @@ def connect(
         takes at most one second, for the Close frame.
     """
     target = parse_uri(uri)
-    if ssl is not None and not target.secure:
+    if ssl is not None and not target.secure and not max_redirects:
         raise ValueError(f"ssl is for wss URIs, not for {uri!r}")
     if path is not None and stream is not None:
         raise ValueError("path and stream exclude each other")
     check_seconds("open_timeout", open_timeout, optional=True)
     check_seconds("happy_eyeballs_delay", happy_eyeballs_delay)
-
-    async def dial() -> Socket | ByteStream:
-        if stream is not None:
-            return await stream() if callable(stream) else stream
-        if path is not None:
-            return await dial_unix(path)
-        return await dial_tcp(
-            target.host,
-            target.port,
-            local_host=local_host,
-            happy_eyeballs_delay=happy_eyeballs_delay,
-        )
-
+    check_count("max_redirects", max_redirects, at_least=0)
+    if auth is None:
+        auth = target.user_info
+    asking = Asking(
+        Headers(headers),
+        origin,
+        user_agent,
+        check_subprotocols(subprotocols),
+        with_compression(extensions, compression),
+        BasicAuth(*auth) if isinstance(auth, tuple) else auth,
+        None if cookies is None else CookieSource(cookies, target),
+        max_redirects,
+    )
     return Connecting(
-        target,
-        dial,
-        over_stream=stream is not None,
+        Visit(target, asking),
+        Way(path, stream, local_host, happy_eyeballs_delay, one_at_a_time),
         task_group=task_group,
-        headers=headers,
-        origin=origin,
-        user_agent=user_agent,
-        subprotocols=check_subprotocols(subprotocols),
-        extensions=with_compression(extensions, compression),
-        ssl=(ssl or _default_context) if target.secure else None,
-        server_hostname=server_hostname or target.host,
+        ssl=ssl or _default_context,
+        server_hostname=server_hostname,
         open_timeout=open_timeout,
         options=connection_options(options),
     )
@@ -170,6 +174,8 @@ def wrap_client(
     headers: HeadersLike = (),
     origin: str | None = None,
     user_agent: str | None = DEFAULT_USER_AGENT,
+    auth: tuple[str, str] | Auth | None = None,
+    cookies: Mapping[str, str] | CookieJar | None = None,
     subprotocols: Sequence[str] = (),
     extensions: Sequence[Extension] = (),
     compression: Literal["deflate"] | Deflate | None = None,
@@ -188,6 +194,8 @@ def wrap_client(
         headers=headers,
         origin=origin,
         user_agent=user_agent,
+        auth=auth,
+        cookies=cookies,
         subprotocols=subprotocols,
         extensions=extensions,
         compression=compression,
@@ -198,6 +206,42 @@ def wrap_client(
     return connecting
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to get to a server."""
+
+    path: str | bytes | os.PathLike[str] | None
+    stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None
+    local_host: str | None
+    happy_eyeballs_delay: float
+    one_at_a_time: bool
+
+    def leads_to(self, visit: Visit) -> bool:
+        """Say whether it leads to whom a visit goes next, after it has led to somebody."""
+        if self.stream is not None and not callable(self.stream):
+            return False  # it was for one request
+        return visit.is_at_home or (self.stream is None and self.path is None)
+
+    async def dial(self, uri: URI) -> Socket | ByteStream:
+        """Connect.
+
+        Raises:
+            OSError: nobody could be reached.
+
+        Cancelling: nothing is left open.
+        """
+        if self.stream is not None:
+            return await self.stream() if callable(self.stream) else self.stream
+        if self.path is not None:
+            return await dial_unix(self.path)
+        return await dial_tcp(
+            uri.host,
+            uri.port,
+            local_host=self.local_host,
+            happy_eyeballs_delay=self.happy_eyeballs_delay,
+        )
+
+
 class Connecting(Block[ClientConnection]):
     """What `connect` returns: to be entered with `async with`, or awaited with a task group."""
 
@@ -205,42 +249,24 @@ class Connecting(Block[ClientConnection]):
 
     def __init__(
         self,
-        uri: URI,
-        dial: Callable[[], Awaitable[Socket | ByteStream]],
+        visit: Visit,
+        way: Way,
         *,
-        over_stream: bool,
         task_group: TaskGroup | TaskGroupLike | None,
-        headers: HeadersLike,
-        origin: str | None,
-        user_agent: str | None,
-        subprotocols: tuple[str, ...],
-        extensions: tuple[Extension, ...],
         ssl: stdlib_ssl.SSLContext | Callable[[], stdlib_ssl.SSLContext] | None,
-        server_hostname: str,
+        server_hostname: str | None,
         open_timeout: float | None,
         options: ConnectionOptions,
     ) -> None:
-        self._uri = uri
-        self._dial = dial
-        self._over_stream = over_stream
+        self._visit = visit
+        self._way = way
         self._task_group = task_group
-        self._subprotocols = subprotocols
-        self._extensions = extensions
         self._ssl = ssl
         self._server_hostname = server_hostname
         self._open_timeout = open_timeout
         self._options = options
-        self._key = make_key(os.urandom(16))
-        self._request = build_request(
-            uri,
-            self._key,
-            headers=headers,
-            origin=origin,
-            user_agent=user_agent,
-            subprotocols=subprotocols,
-            extensions=extensions,
-        )
         self._step = ""
+        self._refusal: Response | None = None  # whose body has not come whole
 
     def __await__(self) -> Generator[Any, Any, ClientConnection]:
         return self._start().__await__()
@@ -264,83 +290,118 @@ class Connecting(Block[ClientConnection]):
     async def _open(self, background: Background) -> ClientConnection:
         reactor = new_reactor()
         await background.start(reactor)
-        if self._over_stream:
+        if self._way.stream is not None:
             await background.prepare()
-        transport: Transport | None = None
         # The task group is open by now, if there is one: it outlives this scope.
         with anyio.move_on_after(self._open_timeout):
-            try:
-                transport = await self._new_transport(reactor, background)
-                if self._ssl is not None:
-                    transport = await self._start_tls(transport)
-                return await self._shake_hands(transport)
-            except BaseException:
-                if transport is not None:
-                    transport.abort()
-                raise
-        uri = self._uri
+            while True:
+                connection = await self._take_turn(reactor, background)
+                if connection is not None:
+                    return connection
+        if self._refusal is not None:
+            raise HandshakeRejected(self._refusal)
+        uri = self._visit.uri
         raise TimeoutError(
             f"{self._step} {uri.host} port {uri.port} took too long: "
             f"open_timeout is {self._open_timeout} s"
         )
 
+    async def _take_turn(self, reactor: Reactor, background: Background) -> ClientConnection | None:
+        if not self._way.one_at_a_time:
+            return await self._attempt(reactor, background)
+        self._step = "waiting for another attempt to connect to"
+        async with Turn(self._visit.uri.host, self._visit.uri.port):
+            return await self._attempt(reactor, background)
+
+    async def _attempt(self, reactor: Reactor, background: Background) -> ClientConnection | None:
+        """Make one request; None if its answer leads to another one."""
+        visit = self._visit
+        transport: Transport | None = None
+        try:
+            self._step = "asking for the credentials for"
+            request = await visit.next_request()
+            transport = await self._new_transport(reactor, background)
+            if visit.uri.secure and self._ssl is not None:
+                transport = await self._start_tls(transport, self._ssl)
+            return await self._shake_hands(transport, request)
+        except BaseException as exc:
+            if transport is not None:
+                transport.abort()
+            if not isinstance(exc, HandshakeRejected) or not visit.take_answer(exc.response):
+                raise
+            self._refusal = None
+            if not self._way.leads_to(visit):
+                exc.add_note("The answer leads on, to where the way that was given does not lead")
+                raise
+        return None
+
     async def _new_transport(self, reactor: Reactor, background: Background) -> Transport:
         self._step = "connecting to"
-        source = await self._dial()
+        source = await self._way.dial(self._visit.uri)
         if isinstance(source, Socket):
             return SocketTransport(reactor, source)
         transport = ByteStreamTransport(reactor, source)
         await background.start(transport)
         return transport
 
-    async def _start_tls(self, transport: Transport) -> Transport:
+    async def _start_tls(
+        self,
+        transport: Transport,
+        context: stdlib_ssl.SSLContext | Callable[[], stdlib_ssl.SSLContext],
+    ) -> Transport:
         self._step = "the TLS handshake with"
-        context = self._ssl() if callable(self._ssl) else self._ssl
-        assert context is not None
         from ._io.tls import TLSTransport
 
-        tls = TLSTransport(transport, context, self._server_hostname)
+        visit = self._visit
+        # The name that the user gave is that of the server that the user named.
+        given = self._server_hostname if visit.is_at_home else None
+        hostname = given or visit.uri.host
+        tls = TLSTransport(transport, context() if callable(context) else context, hostname)
         try:
             await tls.handshake()
         except OSError as exc:  # an SSLError, or the end of the connection
-            raise HandshakeError(
-                f"the TLS handshake with {self._server_hostname} failed: {exc}"
-            ) from exc
+            raise HandshakeError(f"the TLS handshake with {hostname} failed: {exc}") from exc
         return tls
 
-    async def _shake_hands(self, transport: Transport) -> ClientConnection:
+    async def _shake_hands(self, transport: Transport, request: Request) -> ClientConnection:
         self._step = "the opening handshake with"
+        visit = self._visit
         puller = PullReceiver(transport)
         transport.start(puller)
         http = ClientHandshake()
-        transport.write(http.send_request(self._request))
-        response = await _receive_response(puller, http)
+        transport.write(http.send_request(request))
+        response = await self._receive_response(puller, http)
         subprotocol, agreed = check_response(
-            response, self._key, self._subprotocols, self._extensions
+            response, visit.key, visit.subprotocols, visit.extensions
         )
-        connection = ClientConnection(transport, self._options, self._request)
+        visit.take_answer(response)
+        connection = ClientConnection(transport, self._options, request)
         connection._open(response, subprotocol, agreed)
         puller.hand_over(connection, http.trailing_data())
         return connection
 
-
-async def _receive_response(puller: PullReceiver, http: ClientHandshake) -> Response:
-    while True:
-        try:
-            data = await puller.receive()
-        except OSError as exc:
-            raise InvalidHandshake(
-                f"the connection broke before the server answered: {exc}"
-            ) from exc
-        try:
-            response = http.receive_data(data)
-        except InvalidHandshake as exc:
-            if data:
-                raise
-            # It may have been restarted, for all we know; `reconnect` tries again for this cause.
-            raise exc from EOFError("the server ended the byte stream")
-        if response is not None:
-            return response
+    async def _receive_response(self, puller: PullReceiver, http: ClientHandshake) -> Response:
+        """Receive the answer: all of its head, and as much as comes of a body."""
+        while True:
+            try:
+                data = await puller.receive()
+            except OSError as exc:
+                if http.refusal is not None:
+                    return http.refusal
+                raise InvalidHandshake(
+                    f"the connection broke before the server answered: {exc}"
+                ) from exc
+            try:
+                response = http.receive_data(data)
+            except InvalidHandshake as exc:
+                if data:
+                    raise
+                # It may have been restarted, for all we know; `reconnect` tries again for this
+                # cause.
+                raise exc from EOFError("the server ended the byte stream")
+            if response is not None:
+                return response
+            self._refusal = http.refusal
 
 
 @functools.cache

@@ -121,16 +121,16 @@ def check_seconds(
         raise ValueError(f"{name} is {value}, expected {limit} 0 seconds")
 
 
-def check_count(name: str, value: int | None, *, optional: bool = False) -> None:
-    """Check a number of things, at least one.
+def check_count(name: str, value: int | None, *, optional: bool = False, at_least: int = 1) -> None:
+    """Check a number of things.
 
     Raises:
         TypeError: not an int.
-        ValueError: zero or negative.
+        ValueError: less than `at_least`.
     """
     if value is None and optional:
         return
     if value is None or isinstance(value, bool | str | float):
         raise TypeError(f"{name} is {value!r}, expected an int" + (" or None" * optional))
-    if value < 1:
-        raise ValueError(f"{name} is {value}, expected at least 1")
+    if value < at_least:
+        raise ValueError(f"{name} is {value}, expected at least {at_least}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from random import Random
 from types import TracebackType
@@ -31,9 +31,11 @@ from ._lifetime import CANCELLED_GRACE, Background
 from ._logging import escaped
 from ._options import ConnectionKeywords
 from ._retry import Retry, Row, is_transient
+from ._visit import Auth
 
 if TYPE_CHECKING:
     import ssl as stdlib_ssl
+    from http.cookiejar import CookieJar
 
 __all__ = ["Reconnecting", "reconnect"]
 
@@ -43,6 +45,8 @@ class ConnectKeywords(ConnectionKeywords, total=False):
 
     origin: str | None
     user_agent: str | None
+    auth: tuple[str, str] | Auth | None
+    cookies: Mapping[str, str] | CookieJar | None
     subprotocols: Sequence[str]
     extensions: Sequence[Extension]
     compression: Literal["deflate"] | Deflate | None
@@ -52,6 +56,8 @@ class ConnectKeywords(ConnectionKeywords, total=False):
     stream: Callable[[], Awaitable[ByteStream]] | None
     local_host: str | None
     happy_eyeballs_delay: float
+    one_at_a_time: bool
+    max_redirects: int
     open_timeout: float | None
 
 

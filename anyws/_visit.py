@@ -74,7 +74,7 @@ class Visit:
     Attributes:
         uri: whom to ask now.
         key: the Sec-WebSocket-Key of the last request.
-        subprotocols: those that it offered.
+        subprotocols, extensions: those that it offered.
 
     Raises:
         LocalProtocolError: something of it cannot be in a request.
@@ -89,6 +89,7 @@ class Visit:
         self._passed = [_without_credentials(uri)]
         self.key = ""
         self.subprotocols: tuple[str, ...] = asking.subprotocols
+        self.extensions: tuple[Extension, ...] = asking.extensions
         self._build(Headers())  # what is wrong is found out now
 
     @property

@@ -29,6 +29,7 @@ LAYERS = (
     ("anyws._answer",),
     ("anyws._accept",),
     ("anyws._handlers",),
+    ("anyws._visit",),
     ("anyws._client", "anyws._server"),
     ("anyws._reconnect", "anyws._router"),
     ("anyws",),

@@ -29,12 +29,16 @@ _BODY_FIELDS = ("content-length", "transfer-encoding")
 
 
 class H11Client:
-    """A client's opening handshake: one request out, one response in."""
+    """A client's opening handshake: one request out, one response in.
+
+    Attributes:
+        refusal: a response with another status than 101, with as much as has come of its body.
+    """
 
     def __init__(self) -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self._received = 0
-        self._refusal: Response | None = None
+        self.refusal: Response | None = None
 
     def send_request(self, request: Request) -> bytes:
         """Return the bytes of the request.
@@ -58,11 +62,13 @@ class H11Client:
     def receive_data(self, data: bytes) -> Response | None:
         """Take bytes of the response, b"" for their end; return it once it is complete.
 
+        A body that breaks off, or goes wrong, is one that was cut.
+
         Raises:
             InvalidHandshake: it is not HTTP/1.1, passes `MAX_HEAD` together with the interim
-                responses before it, or ends before its time.
+                responses before it, or ends before its head does.
         """
-        if not data and self._refusal is None and not self.trailing_data():
+        if not data and self.refusal is None and not self.trailing_data():
             raise InvalidHandshake("the server closed the connection before it answered")
         self._received += len(data)
         try:
@@ -70,6 +76,8 @@ class H11Client:
             return self._next_response()
         except h11.RemoteProtocolError as exc:
             exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
+            if self.refusal is not None:
+                return self.refusal
             raise InvalidHandshake(f"the server's answer is not a valid response: {exc}") from exc
 
     def trailing_data(self) -> bytes:
@@ -85,16 +93,16 @@ class H11Client:
                 if event.status_code == 101:
                     return _from_wire(event)
                 if isinstance(event, h11.Response):
-                    self._refusal = _from_wire(event)
+                    self.refusal = _from_wire(event)
                 # RFC 9110 §15.2: other interim responses are for skipping.
             elif isinstance(event, h11.Data):
-                assert self._refusal is not None
-                self._refusal.body += bytes(event.data)
-                if len(self._refusal.body) >= MAX_BODY:
-                    self._refusal.body = self._refusal.body[:MAX_BODY]
-                    return self._refusal
+                assert self.refusal is not None
+                self.refusal.body += bytes(event.data)
+                if len(self.refusal.body) >= MAX_BODY:
+                    self.refusal.body = self.refusal.body[:MAX_BODY]
+                    return self.refusal
             elif isinstance(event, h11.EndOfMessage):
-                return self._refusal
+                return self.refusal
             else:
                 return None
 

@@ -56,6 +56,11 @@ class ClientHandshake:
             self._h11.send_request(self._request)  # it reads the answer to what it has sent
         return self._h11.receive_data(data)
 
+    @property
+    def refusal(self) -> Response | None:
+        """A response with another status than 101, with as much as has come of its body."""
+        return None if self._h11 is None else self._h11.refusal
+
     def trailing_data(self) -> bytes:
         """Return what came behind a 101: the first bytes of the WebSocket connection."""
         return self._trailing if self._h11 is None else self._h11.trailing_data()
