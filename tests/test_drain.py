@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from socket import socketpair
 from ssl import SSLContext
 
@@ -26,6 +27,7 @@ from anyws.testing import RawPeer, close_frame
 from .raw import LIMIT, raw_client
 from .scripted import settle
 from .serving import check_alive, connections, echo, wait
+from .support import SocketStream
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +96,25 @@ async def test_a_handshake_that_waits_is_answered_with_503() -> None:
                 await checkpoint()
             await server.drain()
             assert (await peer.read_response()).status == 503
+
+
+@pytest.mark.parametrize("reuse_port", [False, True])
+async def test_those_whom_the_kernel_holds_are_answered_with_503(reuse_port: bool) -> None:
+    """R-D3: nobody is reset, however many came, and whether there was room for them or not."""
+    with anyio.fail_after(LIMIT):
+        async with serve(
+            echo, "127.0.0.1", reuse_port=reuse_port, max_pending_handshakes=1
+        ) as server:
+            peers = [
+                RawPeer(SocketStream(socket.create_connection(server.addresses[0])), is_client=True)
+                for _ in range(100)
+            ]
+            while not server._admission.arrivals:
+                await checkpoint()
+            await server.drain()
+            for peer in peers:
+                assert (await peer.read_response()).status == 503
+                await peer.drop()
 
 
 async def test_a_socket_that_is_accepted_too_late_is_answered_with_503() -> None:
