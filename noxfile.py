@@ -111,6 +111,13 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session
+def frontends(session: nox.Session) -> None:
+    """Run the tests behind nginx and HAProxy; one that is not installed is left out."""
+    install_with_tests(session)
+    session.run("pytest", "tests/frontends", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Run the property tests with many examples, or with what follows `--`.
 
