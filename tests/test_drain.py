@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from contextlib import suppress
 from socket import socketpair
 from ssl import SSLContext
 
@@ -115,6 +116,29 @@ async def test_those_whom_the_kernel_holds_are_answered_with_503(reuse_port: boo
             for peer in peers:
                 assert (await peer.read_response()).status == 503
                 await peer.drop()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_those_whom_the_kernel_holds_are_let_go_when_the_server_is_cancelled(
+    server_ssl: SSLContext, secure: bool
+) -> None:
+    """R-A9d"""
+
+    async def come_and_go(sock: socket.socket) -> None:
+        async with SocketStream(sock) as stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await stream.receive()
+
+    with anyio.fail_after(LIMIT):
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as scope:
+                async with serve(echo, "127.0.0.1", ssl=server_ssl if secure else None) as server:
+                    await settle()
+                    for _ in range(100):
+                        sock = socket.create_connection(server.addresses[0])
+                        tasks.start_soon(come_and_go, sock)
+                    scope.cancel()
 
 
 async def test_a_socket_that_is_accepted_too_late_is_answered_with_503() -> None:
