@@ -113,7 +113,7 @@ def interop(session: nox.Session) -> None:
 @nox.session
 def frontends(session: nox.Session) -> None:
     """Run the tests behind nginx and HAProxy; one that is not installed is left out."""
-    install_with_tests(session)
+    install_sources(session, "trio,uvloop", *group("test"))
     session.run("pytest", "tests/frontends", *session.posargs)
 
 
