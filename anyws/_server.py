@@ -407,7 +407,7 @@ class Server:
         """Accept nobody any more."""
         self._admission.is_stopping = True
         for listener in self._listeners:
-            if self._listening.shares:
+            if not self._listening.borrows:
                 listener.accept_rest()
             listener.close()
         self._listeners.clear()  # they hold this server

@@ -561,3 +561,21 @@ async def test_rest_of_the_queue_can_be_accepted_before_closing() -> None:
             listener.accept_rest()
             listener.close()
             assert len(door.accepted) == 3
+
+
+async def test_rest_of_the_queue_may_be_longer_than_a_turn_and_the_listener_paused() -> None:
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=100, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        listener.pause()
+        with clients(100, sock.getsockname()):
+            listener.accept_rest()
+            assert len(door.accepted) == 100
+
+
+async def test_want_of_files_ends_accepting_the_rest_of_the_queue() -> None:
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        with clients(3, sock.getsockname()):
+            with no_more_files():
+                listener.accept_rest()
+            assert (len(door.accepted), len(door.errors)) == (0, 1)
