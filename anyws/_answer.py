@@ -18,7 +18,14 @@ from ._accepting import ProcessRequest
 from ._admission import Admission
 from ._core.extensions import Extension, select_extensions
 from ._core.grammar import NamedExtension
-from ._core.handshake import accept_request, check_host, check_request, refuse, select_subprotocol
+from ._core.handshake import (
+    accept_request,
+    check_host,
+    check_request,
+    check_target,
+    refuse,
+    select_subprotocol,
+)
 from ._core.headers import Headers, Response
 from ._errors import NegotiationError
 from ._server_connection import ServerConnection
@@ -63,7 +70,7 @@ def answer_steps(
         The answer. What a hook raised is logged, and answered with 500.
     """
     request = connection.request
-    response = check_host(request) or admission.greet(request)
+    response = check_target(request) or check_host(request) or admission.greet(request)
     if response is not None:
         return Answer(response)
     try:
