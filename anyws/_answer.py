@@ -75,10 +75,13 @@ def answer_steps(
         return Answer(response)
     try:
         answer = yield from _decide(connection, admission, handler_hook)
-        return (yield from _process_response(connection, answer))
+        answer = yield from _process_response(connection, answer)
     except Exception as exc:
         connection._log_hook_error(exc)
         return Answer(refuse(500, "the server failed to answer the request\n"))
+    # Others may have come in while that hook was waiting.
+    full = admission.refusal_if_full() if answer.response.status_code == 101 else None
+    return answer if full is None else Answer(full)
 
 
 def _decide(
