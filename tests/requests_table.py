@@ -29,7 +29,18 @@ from anyws.testing import CLOSE, TEXT, UPGRADE, Frame, Head, RawPeer
 from .serving import HELLO, echo
 from .support import connect
 
-__all__ = ["ROWS", "Answer", "Asked", "Row", "Witness", "ask", "check", "open_place"]
+__all__ = [
+    "ROWS",
+    "Answer",
+    "Asked",
+    "Row",
+    "Witness",
+    "ask",
+    "check",
+    "handshake",
+    "open_place",
+    "plain",
+]
 
 # Seconds: what a row that waits for the deadline of the handshake has to wait. Long enough for the
 # others on a busy machine, which go to a server with the usual one.

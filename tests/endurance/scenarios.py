@@ -10,6 +10,7 @@ import anyio
 
 from .cancelling import cancelled_receives, cancelled_sends
 from .closing import unread
+from .crowd import crowd, secure_crowd
 from .ends import ENDS
 from .figures import Figures
 from .leaks import leaks
@@ -37,6 +38,8 @@ class Scenario:
 
 SCENARIOS: dict[str, Scenario] = {
     "shutdown": Scenario(shutdown, "connections", 50, 1000),
+    "crowd": Scenario(crowd, "strangers", 15, 4000),
+    "secure_crowd": Scenario(secure_crowd, "strangers", 15, 4000),
     "leaks": Scenario(leaks, "connections", 3 * len(ENDS), 10_000),
     "unread": Scenario(unread, "messages", 1000, 10_000),
     "cancelled_receives": Scenario(cancelled_receives, "cancellations", 200, 100_000),
