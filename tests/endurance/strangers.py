@@ -39,6 +39,7 @@ class Crowd:
         self._selector.register(sys.stdin, selectors.EVENT_READ)
         self._drips: list[tuple[float, int, socket.socket, int]] = []
         self._dripping: dict[socket.socket, bool] = {}
+        self._answered: set[socket.socket] = set()
         self._comes_back = True
         self.told: Counter[str] = Counter()
 
@@ -95,8 +96,13 @@ class Crowd:
             data = b""
             self.told[errno.errorcode[exc.errno or 0]] += 1
         if data:
-            self.told[data[9:12].decode("ascii") if data[:5] == b"HTTP/" else "TLS"] += 1
+            self.told[data[9:12].decode("ascii") if data[:5] == b"HTTP/" else "an alert"] += 1
+            self._answered.add(sock)
             return
+        if sock in self._answered:
+            self._answered.discard(sock)
+        else:
+            self.told["nothing"] += 1
         self._selector.unregister(sock)
         sock.close()
         drips = self._dripping.pop(sock)
