@@ -38,9 +38,10 @@ from ._options import ConnectionOptions
 from ._payload import Data
 from ._reconnect import Reconnecting, reconnect
 from ._retry import Retry
+from ._router import Router
 from ._server import Server, Serving, serve
 from ._server_connection import ServerConnection
-from ._stats import ConnectionStats
+from ._stats import ConnectionStats, ServerStats
 from ._streams import ReceiveStream, SendStream
 
 __all__ = [
@@ -82,9 +83,11 @@ __all__ = [
     "Request",
     "Response",
     "Retry",
+    "Router",
     "SendStream",
     "Server",
     "ServerConnection",
+    "ServerStats",
     "Serving",
     "State",
     "WebSocketError",

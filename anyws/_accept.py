@@ -68,9 +68,15 @@ class WrappedServer(Block[ServerConnection]):
 
     _maker = "wrap_server"
 
-    def __init__(self, stream: ByteStream, accepting: Accepting) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        accepting: Accepting,
+        handler_hook: ProcessRequest | None = None,
+    ) -> None:
         self._stream = stream
         self._accepting = accepting
+        self._handler_hook = handler_hook
 
     async def _open(self, background: Background) -> ServerConnection:
         reactor = new_reactor()
@@ -91,7 +97,9 @@ class WrappedServer(Block[ServerConnection]):
             await background.start(reactor)
             await background.start(transport)
             everybody = Admission(Limits(), ())
-            opening = Opening(transport, self._accepting, ended, start, everybody)
+            opening = Opening(
+                transport, self._accepting, ended, start, everybody, self._handler_hook
+            )
             opening.start(self._accepting.open_timeout)
             while not results:
                 if hooks:
@@ -125,13 +133,16 @@ class Opening:
         start_task: runs an async function in a task, for hooks that wait.
         admission: of the server.
         handler_hook: the `process_request` of a handler that has one.
+
+    Attributes:
+        connection: once there is a request; open only once the handshake has succeeded.
+        refusal: what was answered instead of 101, if it was.
     """
 
     __slots__ = (
         "_accepting",
         "_admission",
         "_answering",
-        "_connection",
         "_deadline",
         "_early",
         "_ended",
@@ -139,11 +150,12 @@ class Opening:
         "_handler_hook",
         "_has_begun",
         "_http",
-        "_left",
         "_peer_is_done",
         "_start_task",
         "_timer",
         "_transport",
+        "connection",
+        "refusal",
     )
 
     def __init__(
@@ -163,12 +175,12 @@ class Opening:
         self._handler_hook = handler_hook
         self._http = ServerHandshake()
         self._has_begun = False
-        self._connection: ServerConnection | None = None  # once there is a request
+        self.connection: ServerConnection | None = None
+        self.refusal: Response | None = None
         self._answering: anyio.CancelScope | None = None  # a hook that is waited for
         self._early: list[bytes] | None = None  # what came while it was
         self._peer_is_done = False
         self._error: Exception | None = None  # what it was refused for
-        self._left = 0  # bytes of the refusal that had not been sent when it was last looked at
         self._deadline = inf
         self._timer: Timer | None = None
 
@@ -213,8 +225,8 @@ class Opening:
             self._refuse(refuse(exc.status_code, f"{exc}\n"))
             return
         if request is not None:
-            self._connection = ServerConnection(self._transport, self._accepting, request)
-            self._answer(answer_steps(self._connection, self._admission, self._handler_hook))
+            self.connection = ServerConnection(self._transport, self._accepting, request)
+            self._answer(answer_steps(self.connection, self._admission, self._handler_hook))
 
     def eof(self) -> None:
         """Take note that the peer will send no more; it may still want to read an answer."""
@@ -224,7 +236,7 @@ class Opening:
         elif not self._has_begun:
             self._error = ConnectionResetError("the peer left before it had sent a request")
             self._transport.abort()
-        elif self._connection is None:
+        elif self.connection is None:
             self._receive(b"")
 
     def lost(self, exc: Exception | None) -> None:
@@ -235,8 +247,8 @@ class Opening:
             error.__cause__ = exc
         self._error = error
         self._stop_answering()
-        if self._connection is not None:
-            self._connection.lost(exc)
+        if self.connection is not None:
+            self.connection.lost(exc)
         self._end(error)
 
     def drained(self) -> None:
@@ -278,7 +290,7 @@ class Opening:
             self._refuse(answer.response)
 
     def _accept(self, answer: Answer) -> None:
-        connection, transport = self._connection, self._transport
+        connection, transport = self.connection, self._transport
         assert connection is not None
         try:
             data = self._http.send_response(answer.response)
@@ -311,6 +323,7 @@ class Opening:
         message = f"answered with {response.status_code} {response.reason_phrase}".rstrip()
         if response.headers.get("Content-Type", "").startswith("text/plain"):
             message += f": {response.body[:200].decode(errors='replace').strip()}"
+        self.refusal = response
         is_late = response.status_code == 408
         self._error = TimeoutError(message) if is_late else InvalidHandshake(message)
         self._stop_answering()
@@ -324,18 +337,17 @@ class Opening:
 
     def _refuse_unsendable(self, exc: LocalProtocolError) -> None:
         """Answer for a hook whose response cannot be put on the wire."""
-        assert self._connection is not None, "only hooks make such a response"
-        self._connection._log_hook_error(exc)
+        assert self.connection is not None, "only hooks make such a response"
+        self.connection._log_hook_error(exc)
         self._refuse(refuse(500, "the server failed to answer the request\n"))
 
     def _linger(self) -> None:
-        """Give the peer a moment, and then another one as long as it reads a refusal."""
+        """Give the peer a moment to read a refusal, and a long one what is left of the time."""
         self._stop_timer()
-        self._left = self._transport.unsent
         self._timer = self._transport.reactor.call_later(LINGER, self._linger_on)
 
     def _linger_on(self) -> None:
-        if 0 < self._transport.unsent < self._left:
+        if self._transport.unsent and self._transport.reactor.clock() < self._deadline:
             self._linger()
         else:
             self._transport.abort()
@@ -346,7 +358,7 @@ class Opening:
             self._transport.abort()
 
     def _time_out(self) -> None:
-        if self._connection is None:
+        if self.connection is None:
             self._refuse(refuse(408, "the request took too long\n"))
         else:
             self._refuse(refuse(503, "the server took too long to answer\n"))

@@ -119,5 +119,17 @@ class Accepting:
         rest = {name: value for name, value in given.items() if name not in _NAMES}
         return replace(self, connection=connection_options(rest, self.connection), **own)
 
+    def configured(self, given: Mapping[str, Any]) -> Accepting:
+        """Return these settings with some replaced, of those that connections may differ in.
+
+        Raises:
+            TypeError, ValueError, LocalProtocolError: one of them cannot be used.
+        """
+        unknown = sorted(set(given) - _CONFIGURABLE)
+        if unknown:
+            raise TypeError(f"{unknown[0]} cannot be changed for one connection")
+        return self.changed(given)
+
 
 _NAMES = frozenset(AcceptKeywords.__annotations__) - frozenset(ConnectionKeywords.__annotations__)
+_CONFIGURABLE = ConfigureKeywords.__required_keys__ | ConfigureKeywords.__optional_keys__

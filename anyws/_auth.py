@@ -18,14 +18,15 @@ __all__ = ["BasicAuth"]
 
 # RFC 7617 §2: neither a name nor a password has control characters.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _PRINTABLE = re.compile(r"[ -~]*")
 
 
 class BasicAuth:
     """Names and passwords of Basic authentication (RFC 7617), for a client or a server.
 
-    They pass as good as in the clear: use it over TLS. A server compares in constant time, those of
-    unknown users too. Names and passwords are UTF-8, in Normalization Form C (§2.1).
+    A password travels all but in the clear: use it over TLS. A server compares in constant time,
+    those of unknown users too. Names and passwords are UTF-8, in Normalization Form C (§2.1).
 
     Args:
         username: of the only user; a client needs this form.
@@ -167,11 +168,10 @@ def _encode(what: str, text: str) -> bytes:
         from unicodedata import normalize  # its tables
 
         text = normalize("NFC", text)
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        # Not `from` the cause, which has the text.
-        raise LocalProtocolError(f"{what} has lone surrogates") from None
+    # Not left to the encoder, whose error would hold the text.
+    if _SURROGATE.search(text):
+        raise LocalProtocolError(f"{what} has lone surrogates")
+    return text.encode()
 
 
 def _decode_pair(encoded: str | None) -> tuple[str, str] | None:

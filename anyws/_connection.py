@@ -41,6 +41,7 @@ from ._errors import (
 )
 from ._io.transport import Timer, Transport, Waiter
 from ._keepalive import Keepalive
+from ._logging import describe_address, escaped, log
 from ._message_path import CALLS_A_TURN, MessagePath, State, Verdict
 from ._options import ConnectionOptions
 from ._payload import (
@@ -49,11 +50,12 @@ from ._payload import (
     WHOLE,
     BytesLike,
     Data,
+    byte_size,
     payload_slices,
     size_of,
     to_payload,
 )
-from ._stats import ConnectionStats
+from ._stats import ConnectionStats, Traffic
 from ._streams import FragmentedMessage, ReceiveStream, SendStream
 
 if TYPE_CHECKING:
@@ -220,9 +222,46 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     @property
     def stats(self) -> ConnectionStats:
-        """Figures of the connection so far."""
-        paused = self._reactor.clock() - self._paused_at if self._paused else 0.0
-        return ConnectionStats(receive_paused_s=self._paused_s + paused)
+        """Figures of the connection so far; once it has ended, those of its end."""
+        is_closed = self._state is State.CLOSED
+        now = self._ended_at if is_closed else self._reactor.clock()
+        unread_messages, unread_bytes = self._count_unread() if self._inbox else (0, 0)
+        if not (is_closed or self._state is _CONNECTING):
+            # After the end, an unfinished message will never be received.
+            unread_bytes += self._protocol.unfinished_bytes
+        return ConnectionStats(
+            received_messages=self._received_messages,
+            received_bytes=self._received_bytes,
+            sent_messages=self._sent_messages,
+            sent_bytes=self._transport.written,
+            unread_messages=unread_messages,
+            unread_bytes=unread_bytes,
+            unsent_bytes=self._transport.unsent,
+            receive_paused_s=self._paused_s + (now - self._paused_at if self._paused else 0.0),
+            latency_s=self._latency,
+            duration_s=now - self._opened_at,
+        )
+
+    @property
+    def _traffic(self) -> Traffic:
+        return (
+            self._received_messages,
+            self._received_bytes,
+            self._sent_messages,
+            self._transport.written,
+        )
+
+    def _count_unread(self) -> tuple[int, int]:
+        """Return the messages in the inbox that are whole, and the bytes of all of it."""
+        messages = n = 0
+        for item in self._inbox:
+            if isinstance(item, Fragment):
+                messages += item.final
+                n += byte_size(item.data)
+            else:
+                messages += 1
+                n += byte_size(item)
+        return messages, n
 
     @property
     def close_code(self) -> int | None:
@@ -429,8 +468,10 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
     def _handle(self, event: Event) -> None:
         """Act on what the peer sent."""
         if isinstance(event, str | bytes):
+            self._received_messages += 1
             self._inbox.append(event)
         elif isinstance(event, Fragment):
+            self._received_messages += event.final
             if not self._skipping:
                 self._inbox.append(event)
             elif event.final:
@@ -480,6 +521,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._cause = exc
         self._drop_verdict()
         was_open = self._state is not _CONNECTING
+        self._ended_at = self._reactor.clock()
         self._state = State.CLOSED
         self._stop_keepalive()
         for timer in (self._close_timer, self._send_timer):
@@ -489,14 +531,45 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         self._close_timer = self._send_timer = None
         if self._paused:
             self._end_pause()
-        if was_open and self._logger.isEnabledFor(INFO):
-            self._logger.info("connection with %s ended: %s", self.remote_address, self._closed())
         self._arrival.wake()
         for waiter in (*(self._turns or ()), *self._room, *self._end_waiters):
             waiter.wake()
         for ping in self._pings.values():
             ping.wake()
         self._end_close_scopes()
+        if was_open and self._logger.isEnabledFor(INFO):
+            self._log_end()
+
+    def _log_end(self) -> None:
+        stats = self.stats
+        self._log(
+            INFO,
+            "connection %s with %s ended after %.1f s: %s; received %d messages, %d bytes; "
+            "sent %d messages, %d bytes",
+            self.id,
+            describe_address(self.remote_address),
+            stats.duration_s,
+            self._closed(),
+            stats.received_messages,
+            stats.received_bytes,
+            stats.sent_messages,
+            stats.sent_bytes,
+        )
+
+    def _log(
+        self, level: int, message: str, *args: object, exc_info: BaseException | None = None
+    ) -> None:
+        """Log something about this connection, with what tells it from others.
+
+        What the peer controls among `args` must be escaped.
+        """
+        if self._logger.isEnabledFor(level):
+            address = self.remote_address
+            extra = {
+                "connection_id": str(self.id),
+                "remote_address": escaped(address) if isinstance(address, str) else address,
+            }
+            log(self._logger, level, message, *args, extra=extra, exc_info=exc_info, stacklevel=2)
 
     # Sending
 
@@ -553,7 +626,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         if self._calls >= CALLS_A_TURN:
             await self._take_turns()
         await self._wait_for_turn()
-        self._transport.write_all(self._frame(payload, is_text, compress))
+        self._write_message(self._frame(payload, is_text, compress))
 
     async def _send_in_slices(self, data: Data, text: bool | None) -> None:
         """Send one large message, unfragmented, and let other tasks run while it is made ready."""
@@ -564,7 +637,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             await self._reactor.checkpoint()
         is_text = isinstance(data, str) if text is None else text
         await self._wait_for_turn()
-        self._transport.write_all(self._protocol.send_slices(slices, masking, is_text))
+        self._write_message(self._protocol.send_slices(slices, masking, is_text))
 
     async def _send_encoded(self, data: Data, text: bool | None, compress: bool | None) -> None:
         """Do the same if extensions may encode the message, for which it has to be its turn."""
@@ -583,7 +656,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                     raise await self._no_longer_open()
             if protocol.is_encoding:
                 slices.append(masking.apply(protocol.encode(b"", final=True)))
-            self._transport.write_all(protocol.send_slices(slices, masking, is_text, bits))
+            self._write_message(protocol.send_slices(slices, masking, is_text, bits))
         except BaseException as exc:
             protocol.cancel_message()
             if isinstance(exc, Exception):
@@ -591,6 +664,11 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             raise
         finally:
             self._release_turn()
+
+    def _write_message(self, buffers: tuple[bytes, ...]) -> None:
+        """Write a whole message, or the end of a fragmented one, and count it."""
+        self._sent_messages += 1
+        self._transport.write_all(buffers)
 
     def _framing_failed(self, exc: Exception) -> None:
         """Give up if an extension could not encode a message: the peer could not follow it."""

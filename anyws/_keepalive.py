@@ -7,11 +7,13 @@ found out too.
 
 from __future__ import annotations
 
+from logging import WARNING
 from math import inf
 from typing import TYPE_CHECKING
 from weakref import ref
 
 from ._core.frames import CloseCode
+from ._logging import describe_address
 
 if TYPE_CHECKING:
     from ._connection import Connection
@@ -101,8 +103,9 @@ class Keepalive:
         cause = TimeoutError(
             f"{side}: a Ping was due {now - self._pinged_at:.1f} s ago and ping_timeout is "
             f"{self._timeout} s; last byte received {now - self._heard_before:.1f} s ago, last "
-            f"Pong {last_pong}, {unsent} bytes unsent; local {connection.local_address}, remote "
-            f"{connection.remote_address}"
+            f"Pong {last_pong}, {unsent} bytes unsent; local "
+            f"{describe_address(connection.local_address)}, remote "
+            f"{describe_address(connection.remote_address)}"
         )
         connection._fail(CloseCode.INTERNAL_ERROR, f"keepalive ping timeout: {side}", cause)
         # Nobody is there to do the closing handshake with.
@@ -113,10 +116,11 @@ class Keepalive:
             return
         self._warned = True
         connection = self._connection
-        connection._logger.warning(
+        connection._log(
+            WARNING,
             "the application is not receiving from the connection with %s: %d messages wait, and "
             "nothing has been read for %.1f s; the peer's Pongs cannot be seen",
-            connection.remote_address,
+            describe_address(connection.remote_address),
             len(connection._inbox),
             now - connection._paused_at,
         )

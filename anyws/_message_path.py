@@ -16,6 +16,7 @@ from ._payload import LARGE, LARGE_TO_ENCODE, WHOLE, size_of, to_payload
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Iterator
 
     from ._close_scope import Incoming
     from ._core.events import Event, Fragment
@@ -76,6 +77,9 @@ class MessageQueue:
     def __len__(self) -> int:
         return len(self._items) - self._at
 
+    def __iter__(self) -> Iterator[str | bytes | Fragment]:
+        return iter(self._items[self._at :])  # type: ignore[arg-type]  # None is before that
+
     def append(self, item: str | bytes | Fragment) -> None:
         """Add one at the end."""
         self._items.append(item)
@@ -108,16 +112,21 @@ class MessagePath:
         "_arrival",
         "_calls",
         "_discarding",
+        "_ended_at",
         "_fragmenting",
         "_heard_at",
         "_inbox",
         "_incoming",
         "_large",
         "_max_buffer",
+        "_opened_at",
         "_paused",
         "_protocol",
         "_reactor",
+        "_received_bytes",
+        "_received_messages",
         "_receiving",
+        "_sent_messages",
         "_state",
         "_transport",
         "_turns",
@@ -154,6 +163,13 @@ class MessagePath:
         self._turns: deque[Waiter] | None = None  # messages that wait for theirs
         self._fragmenting: object | None = None  # the task that sends a fragmented message
 
+        # Counting
+        self._received_bytes = 0
+        self._received_messages = 0
+        self._sent_messages = 0
+        self._opened_at = self._reactor.clock()
+        self._ended_at = 0.0  # 0 until it has
+
     def _begin(self, protocol: Protocol, options: ConnectionOptions) -> None:
         """Let messages pass: the opening handshake is done."""
         self._protocol = protocol
@@ -161,6 +177,8 @@ class MessagePath:
         self._write_limit = options.write_limit
         if protocol.has_extensions:
             self._large = LARGE_TO_ENCODE
+        self._opened_at = self._reactor.clock()
+        self._transport.written = 0  # what was written before belongs to the opening handshake
         self._state = _OPEN
 
     # In
@@ -180,12 +198,14 @@ class MessagePath:
     def _take_events(self, events: list[Event], n: int) -> None:
         self._heard_at = self._reactor.read_at
         self._transport.direct = self if self._protocol.wants_room() else None
+        self._received_bytes += n
         if self._protocol.decoded:
             n += self._protocol.decoded
             self._protocol.decoded = 0
         inbox = self._inbox
         for event in events:
             if type(event) is bytes or type(event) is str:
+                self._received_messages += 1
                 inbox.append(event)
             else:
                 self._handle(event)
@@ -312,7 +332,9 @@ class MessagePath:
         else:
             payload, is_text = to_payload(data, text)
         self._calls += 1
-        self._transport.write_all(self._frame(payload, is_text, compress))
+        buffers = self._frame(payload, is_text, compress)
+        self._sent_messages += 1
+        self._transport.write_all(buffers)
         return True
 
     def _frame(self, payload: bytes, text: bool, compress: bool | None) -> tuple[bytes, ...]:

@@ -16,6 +16,7 @@ __all__ = [
     "WHOLE",
     "BytesLike",
     "Data",
+    "byte_size",
     "payload_slices",
     "size_of",
     "to_payload",
@@ -61,6 +62,11 @@ def to_payload(data: Data, text: bool | None) -> tuple[bytes, bool]:
 def size_of(data: Data) -> int:
     """Return how many bytes, or characters of a text, `data` has."""
     return data.nbytes if isinstance(data, memoryview) else len(data)
+
+
+def byte_size(data: str | bytes) -> int:
+    """Return how many bytes a received message, or a piece of one, has as a payload."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
 def payload_slices(data: Data, text: bool | None, size: int = _SLICE) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ from ._core.uri import parse_uri
 from ._errors import ConcurrencyError, ConnectionClosed, InvalidURI
 from ._io.reactors import uninterrupted
 from ._lifetime import CANCELLED_GRACE, Background
+from ._logging import escaped
 from ._options import ConnectionKeywords
 from ._retry import Retry, Row, is_transient
 
@@ -309,7 +310,7 @@ class Reconnecting:
             text = "connection attempt to %s failed (%s); retrying in %.1f s"
         # Not what others say: it may have the query of the URI in it, or a token.
         quotable = self._transient is not None and not isinstance(error, InvalidURI)
-        reason = _printable(str(error)) if quotable else ""
+        reason = escaped(str(error)) if quotable else ""
         self._logger.info(text, self._server, reason or type(error).__name__, delay)
 
     # The connection
@@ -368,13 +369,6 @@ class _Waiting:
         self.task = anyio.get_current_task().id
         self.scope = anyio.CancelScope()
         self.over = anyio.Event()
-
-
-def _printable(text: str) -> str:
-    """Escape what a terminal may take for a command: a server can name any reason."""
-    return "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in text
-    )
 
 
 def _name_of_server(uri: str) -> str:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from logging import DEBUG, ERROR
 from math import inf
 from operator import itemgetter
 from socket import AF_INET6
@@ -38,8 +39,10 @@ from ._io.reactors import new_reactor, uninterrupted
 from ._io.socket_transport import SocketTransport
 from ._io.transport import Reactor, Timer, Transport
 from ._lifetime import CANCELLED_GRACE, Background, TaskGroupLike
+from ._logging import describe_address, describe_request, describe_response, escaped
 from ._options import check_seconds
 from ._server_connection import ServerConnection
+from ._stats import ServerStats, ServerTotals
 from ._tasks import Cancellable, HandlerTasks, new_handler_tasks
 
 if TYPE_CHECKING:
@@ -249,6 +252,7 @@ class Server:
         self._connections: set[ServerConnection] = set()
         self._admission = Admission(listening.limits, self._connections)
         self._room_timer: Timer | None = None  # until the oldest arrival has to make room
+        self._totals = ServerTotals()
         self._last_one_gone = anyio.Event()  # a new one each time
         self._lent = Cancellable()  # handlers in the user's task group
         handlers.when_cancelled = self._close_the_door
@@ -299,6 +303,12 @@ class Server:
     def connections(self) -> frozenset[ServerConnection]:
         """The connections whose handlers run."""
         return frozenset(self._connections)
+
+    @property
+    def stats(self) -> ServerStats:
+        """Figures of the server so far; some microseconds for each ten open connections."""
+        traffic = [connection._traffic for connection in self._connections]
+        return self._totals.with_open(traffic, len(self._admission.arrivals))
 
     async def shutdown(
         self, grace: float | None = None, code: int = 1001, reason: str = ""
@@ -538,13 +548,24 @@ class Server:
         return opening
 
     def _take_result(
-        self, arrival: Arrival, _: Opening, result: ServerConnection | Exception
+        self, arrival: Arrival, opening: Opening, result: ServerConnection | Exception
     ) -> None:
         """Start a handler on an open connection; called when an opening handshake has ended."""
         arrival.stage = None  # which holds this
+        response = opening.refusal or (opening.connection and opening.connection.response)
+        if opening.connection is not None and response and self._logger.isEnabledFor(DEBUG):
+            opening.connection._log(
+                DEBUG,
+                "%s: %s",
+                describe_request(opening.connection.request),
+                describe_response(response),
+            )
+        if opening.refusal is not None and opening.refusal.status_code >= 400:
+            self._totals.refused_handshakes += 1
         if isinstance(result, ServerConnection):
             self._admission.enter(arrival, result)
             self._connections.add(result)
+            self._totals.opened_connections += 1
             self._start_handler(result)
             self._let_come()
         else:
@@ -552,7 +573,8 @@ class Server:
 
     def _depart(self, arrival: Arrival, reason: object) -> None:
         """Take note that somebody has not come in."""
-        self._logger.debug("opening handshake failed: %s", reason)
+        if self._logger.isEnabledFor(DEBUG):
+            self._logger.debug("opening handshake failed: %s", escaped(str(reason)))
         self._admission.depart(arrival)
         self._let_come()
         self._notice_end()
@@ -616,13 +638,16 @@ class Server:
 
     def _forget(self, connection: ServerConnection) -> None:
         self._connections.discard(connection)
+        self._totals.add(connection._traffic)
         self._admission.leave(connection)
         self._notice_end()
 
     def _log_error(self, connection: ServerConnection, error: Exception) -> None:
-        self._logger.error(
+        self._totals.failed_handlers += 1
+        connection._log(
+            ERROR,
             "the handler of the connection with %s raised",
-            connection.remote_address,
+            describe_address(connection.remote_address),
             exc_info=error,
         )
 

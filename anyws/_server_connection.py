@@ -6,6 +6,7 @@ business of `_answer.py`.
 
 from __future__ import annotations
 
+from logging import ERROR
 from typing import Unpack
 
 from ._accepting import Accepting, ConfigureKeywords
@@ -14,6 +15,7 @@ from ._core.handshake import refuse
 from ._core.headers import Headers, HeadersLike, Request, Response
 from ._errors import LocalProtocolError
 from ._io.transport import Transport
+from ._logging import describe_address
 
 __all__ = ["ServerConnection"]
 
@@ -70,21 +72,24 @@ class ServerConnection(Connection):
                 be used.
             TypeError, ValueError: an option cannot be used.
         """
+        self._use(self._accepting.configured(options))
+
+    def _use(self, accepting: Accepting) -> None:
+        """Answer the request by other settings, which connections may share.
+
+        Raises:
+            LocalProtocolError: it is too late.
+        """
         if self._state is not State.CONNECTING:
             raise LocalProtocolError("the request has been answered: it is too late to configure")
-        unknown = sorted(set(options) - _CONFIGURABLE)
-        if unknown:
-            raise TypeError(f"{unknown[0]} cannot be changed for one connection")
-        self._accepting = accepting = self._accepting.changed(options)
+        self._accepting = accepting
         self._options = accepting.connection
         self._logger = accepting.connection.logger
 
     def _log_hook_error(self, exc: Exception) -> None:
-        self._logger.error(
+        self._log(
+            ERROR,
             "a hook raised in the opening handshake with %s",
-            self.remote_address,
+            describe_address(self.remote_address),
             exc_info=exc,
         )
-
-
-_CONFIGURABLE = ConfigureKeywords.__required_keys__ | ConfigureKeywords.__optional_keys__

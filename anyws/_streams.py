@@ -16,7 +16,7 @@ from ._errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
-from ._payload import WHOLE, Data, to_payload
+from ._payload import WHOLE, Data, byte_size, to_payload
 
 if TYPE_CHECKING:
     from ._connection import Connection
@@ -102,7 +102,7 @@ class ReceiveStream:
         return data
 
     def _count(self, data: str | bytes) -> None:
-        self._size += len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        self._size += byte_size(data)
         if self._max_size is not None and self._size > self._max_size:
             reason = f"incoming message of {self._size} bytes or more, limit {self._max_size}"
             connection = self._connection
@@ -183,11 +183,13 @@ class FragmentedMessage:
 
     def _push(self, payload: bytes, *, final: bool) -> None:
         connection = self._connection
-        connection._transport.write(
-            *connection._protocol.send_fragment(
-                payload, text=bool(self._text), final=final, compress=self._compress
-            )
+        buffers = connection._protocol.send_fragment(
+            payload, text=bool(self._text), final=final, compress=self._compress
         )
+        if final:
+            connection._write_message(buffers)
+        else:
+            connection._transport.write_all(buffers)
 
     def _give_up(self, exc: BaseException) -> None:
         """Fail the connection: the RFC knows no way to abandon a message that has begun."""

@@ -31,8 +31,8 @@ from anyws import (
 )
 from anyws.testing import TEXT, UPGRADE, Frame, RawPeer, close_frame, memory_pair
 
+from .http_requests import PLAIN_GET, request
 from .raw import LIMIT, raw_client
-from .requests_table import handshake, plain
 from .scripted import settle
 from .serving import HELLO, check_alive, connections, echo, errors, levels, wait
 
@@ -117,13 +117,10 @@ async def test_a_request_may_come_byte_by_byte() -> None:
         assert (await peer.read_head()).status == 101
 
 
-PLAIN_GET = plain()
-
-
 async def test_a_large_request_is_answered_before_it_is_whole() -> None:
     """R-A2e: 431 once the limit is passed, although the peer goes on writing."""
     async with serve(echo, "127.0.0.1") as server, raw_client(server.port) as peer:
-        await peer.send(handshake(X=b"x" * 20_000)[:18_000])
+        await peer.send(request(X="x" * 20_000)[:18_000])
         assert (await peer.read_head()).status == 431
         await peer.send(b"x" * 10_000)
 

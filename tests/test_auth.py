@@ -91,7 +91,7 @@ WRONG_PAIRS = [
     "eve:secret",
     ":secret",
     ":",
-    # The digest of no password is known to nobody, but that of an unknown user is all zeros.
+    # That of an unknown user is compared with a digest of zeros.
     "unknown:" + "\0" * 32,
     "unknown:",
     "",
@@ -324,6 +324,7 @@ def test_wrong_name_or_password_is_rejected_without_showing_it(
     with pytest.raises(LocalProtocolError, match=f"^{problem}") as caught:
         BasicAuth(name, password)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None
     with pytest.raises(LocalProtocolError, match=f"^{problem}"):
         BasicAuth(users={"b": "c", name: password})
 

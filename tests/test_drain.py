@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import socket as stdlib_socket
 from socket import socketpair
 from ssl import SSLContext
+from typing import Any
 
 import anyio
 import pytest
@@ -14,14 +16,16 @@ from anyio.lowlevel import checkpoint
 from trio.testing import MockClock
 
 from anyws import (
+    BasicAuth,
     ConnectionClosedOK,
+    HandshakeRejected,
     LocalProtocolError,
     Server,
     ServerConnection,
     connect,
     serve,
 )
-from anyws.testing import RawPeer, close_frame
+from anyws.testing import Head, RawPeer, close_frame
 
 from .raw import LIMIT, raw_client
 from .scripted import settle
@@ -237,3 +241,100 @@ async def test_a_connection_that_ends_by_itself_is_not_waited_for() -> None:
             await connections(server, 1)
             leave.set()
             tasks.start_soon(server.drain, 0.01)
+
+
+# The health check
+
+
+async def health(server: Server, method: str = "GET", path: str = "/healthz") -> Head:
+    """Ask a server how it is."""
+    with anyio.fail_after(LIMIT):
+        async with raw_client(server.port) as peer:
+            await peer.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            return await (peer.read_head() if method == "HEAD" else peer.read_response())
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz?full=1", "http://localhost/healthz"])
+async def test_a_health_check_is_answered(path: str) -> None:
+    """R-B6b: no hook is asked, nor anybody's password."""
+    auth = BasicAuth("Ada", "x")
+    async with serve(
+        wait, "127.0.0.1", health="/healthz", auth=auth, process_request=lambda *_: None
+    ) as server:
+        response = await health(server, path=path)
+        assert (response.status, response.body) == (200, b"ok\n")
+        assert response.headers["cache-control"] == "no-store"
+        response = await health(server, "HEAD", path)
+        assert (response.status, response.headers["content-length"]) == (200, "3")
+        response = await health(server, "POST", path)
+        assert (response.status, response.headers["allow"]) == (405, "GET, HEAD")
+        assert (await health(server, path="/health")).status == 401
+
+
+@pytest.mark.parametrize("how", ["drain", "shutdown"])
+async def test_a_server_that_stops_says_so_to_health_checks(how: str) -> None:
+    """R-B6b: for as long as it has handlers; then nobody listens."""
+    released = anyio.Event()
+
+    async def hold(_: ServerConnection) -> None:
+        await released.wait()
+
+    with anyio.fail_after(LIMIT):
+        async with (
+            serve(hold, "127.0.0.1", health="/healthz") as server,
+            connect(server.uri),
+            anyio.create_task_group() as tasks,
+        ):
+            await connections(server, 1)
+            assert (await health(server)).status == 200
+            tasks.start_soon(getattr(server, how))
+            await settle()
+            response = await health(server)
+            assert (response.status, response.body) == (503, b"draining\n")
+            with pytest.raises(HandshakeRejected) as caught:
+                await connect(server.uri).__aenter__()
+            assert caught.value.response.status_code == 503
+            released.set()
+            await server.wait_closed()
+            with pytest.raises(ConnectionRefusedError):
+                await connect(server.uri).__aenter__()
+
+
+async def test_a_request_that_has_not_come_does_not_hold_up_the_end() -> None:
+    """The peer of a health check may be slow; the server is done."""
+    with anyio.fail_after(LIMIT):
+        async with serve(echo, "127.0.0.1", health="/healthz") as server:
+            async with connect(server.uri):
+                await connections(server, 1)
+                await server.drain()
+                async with raw_client(server.port) as peer:
+                    await peer.send(b"GET / HTTP/1.1\r\n")
+                    while not server._admission.arrivals:
+                        await checkpoint()
+                    await anyio.aclose_forcefully(peer.stream)
+            await server.wait_closed()
+
+
+@pytest.mark.parametrize("options", [{"reuse_port": True}, {"sockets": True}])
+async def test_a_port_that_others_serve_too_is_left_to_them(options: dict[str, Any]) -> None:
+    """What a draining server took from it would be answered with 503."""
+    if "sockets" in options:
+        options = {"sockets": [stdlib_socket.create_server(("127.0.0.1", 0))]}
+    else:
+        options = {"host": "127.0.0.1", **options}
+    with anyio.fail_after(LIMIT):
+        async with (
+            serve(echo, health="/healthz", **options) as server,
+            connect(server.uri) as ws,
+        ):
+            await connections(server, 1)
+            await server.drain()
+            with pytest.raises(ConnectionRefusedError):
+                await connect(server.uri).__aenter__()
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+
+
+def test_the_path_of_the_health_check_is_checked() -> None:
+    with pytest.raises(ValueError, match="health is 'healthz', expected a path"):
+        _ = serve(wait, health="healthz")

@@ -6,6 +6,7 @@ Each runs on every backend that it offers.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import runpy
 import signal
@@ -136,10 +137,34 @@ def test_reconnecting_feed_misses_nothing(backend: str) -> None:
 
 
 @on_backends
+def test_routing_finds_each_handler_by_its_path(backend: str) -> None:
+    assert run("routing.py", "--backend", backend) == [
+        "this way: /chat/Tea%20&%20Cake",
+        "in Tea & Cake: 'hello'",
+        "42",
+        "404 there is nothing at /double/trouble",
+    ]
+
+
+@on_backends
 def test_custom_extension_is_agreed_on_and_passes_messages(backend: str) -> None:
     assert run("custom_extension.py", "--backend", backend) == [
         "Hello, 'Ada'! x-checksum permessage-deflate"
     ]
+
+
+AUTHENTICATED = """\
+header: hello, ada
+cookie: hello, ada
+subprotocol: hello, ada
+password: hello, ben
+old token: 401 this token is not known, or no longer
+nothing: 401 a user name and a password are needed (Basic authentication)"""
+
+
+@on_backends
+def test_authentication_knows_who_connects(backend: str) -> None:
+    assert run("authentication.py", "--backend", backend) == AUTHENTICATED.splitlines()
 
 
 @pytest.mark.anyio
@@ -183,6 +208,17 @@ def test_echo_client_prints_what_echo_server_sends_back(backend: str) -> None:
                 "one",
                 "zwölf",
             ]
+
+
+@on_backends
+def test_json_log_tells_of_the_end_of_the_connection(backend: str) -> None:
+    answer, stats, line = run("json_log.py", "--backend", backend)
+    assert answer == "5"
+    assert json.loads(stats)["sent_bytes"] == 2 + 4 + len("as many words as these")
+    record = json.loads(line)
+    assert (record["level"], record["service"]) == ("INFO", "words")
+    assert record["message"].startswith(f"connection {record['connection_id']} with ")
+    assert type(record["remote_address"][1]) is int
 
 
 @needs_signals

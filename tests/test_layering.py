@@ -14,7 +14,7 @@ PACKAGE = Path(anyws.__file__).parent
 
 # From the bottom to the top: a module imports from its own layer and from those below it.
 LAYERS = (
-    ("anyws._build", "anyws._errors", "anyws._options", "anyws._stats"),
+    ("anyws._build", "anyws._errors", "anyws._logging", "anyws._options", "anyws._stats"),
     ("anyws._payload", "anyws._retry"),
     ("anyws._core", "anyws._io"),
     ("anyws._auth", "anyws._message_path"),
@@ -29,7 +29,7 @@ LAYERS = (
     ("anyws._accept",),
     ("anyws._handlers",),
     ("anyws._client", "anyws._server"),
-    ("anyws._reconnect",),
+    ("anyws._reconnect", "anyws._router"),
     ("anyws",),
     ("anyws.testing",),
 )
@@ -139,7 +139,9 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     assert ours == {}
 
 
-@pytest.mark.parametrize("name", ["anyws._build", "anyws._errors", "anyws._options"])
+@pytest.mark.parametrize(
+    "name", ["anyws._build", "anyws._errors", "anyws._logging", "anyws._options", "anyws._stats"]
+)
 def test_bottom_imports_nothing_of_ours(name: str) -> None:
     assert [imported for imported in IMPORTS[name] if is_within(imported, "anyws")] == []
 
@@ -184,6 +186,15 @@ def test_only_one_module_knows_h11() -> None:
         name for name, imported in IMPORTS.items() if any(is_within(i, "h11") for i in imported)
     ]
     assert users == ["anyws._core.h11_http1"]
+
+
+def test_only_the_router_knows_werkzeug() -> None:
+    users = [
+        name
+        for name, imported in IMPORTS.items()
+        if any(is_within(i, "werkzeug") for i in imported)
+    ]
+    assert users == ["anyws._router"]
 
 
 def async_generators(source: str) -> list[str]:

@@ -200,7 +200,7 @@ class H11Server:
 
         Raises:
             LocalProtocolError: a part of it cannot be put on the wire, or its Content-Length is
-                not that of its body. Another response may be sent then.
+                not that of its body; another one may be sent instead.
         """
         check_text("reason phrase of the response", response.reason_phrase)
         reason = response.reason_phrase.encode("iso-8859-1")
@@ -223,15 +223,16 @@ class H11Server:
             events.append(h11.EndOfMessage())
             return b"".join(self._http.send(event) or b"" for event in events)
         except h11.LocalProtocolError as exc:
-            self._http = self._new_writer()  # the old one would send nothing more
+            self._http = self._in_front_of_an_answer()
             raise LocalProtocolError(f"the response cannot be sent: {exc}") from exc
 
-    def _new_writer(self) -> h11.Connection:
-        """Return what writes another answer to the request."""
+    def _in_front_of_an_answer(self) -> h11.Connection:
+        """Return what takes another response: h11 takes none after one that was wrong."""
         http = h11.Connection(h11.SERVER)
-        if self._is_head:
-            http.receive_data(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
-            http.next_event()
+        method = b"HEAD" if self._is_head else b"GET"
+        http.receive_data(method + b" / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while http.next_event() not in (h11.NEED_DATA, h11.PAUSED):
+            pass
         return http
 
 

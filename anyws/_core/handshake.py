@@ -61,6 +61,10 @@ RESERVED_FIELDS = frozenset(
 )
 
 
+# 100 characters of a field that is wrong are enough to find it by.
+_SHOWN = 100
+
+
 class BadRequest(InvalidHandshake):
     """A request that cannot be read; `status_code` is what to answer."""
 
@@ -319,4 +323,4 @@ def _is_key(key: str) -> bool:
 def _wrong(name: str, values: Sequence[str], expected: str) -> str:
     if not values:
         return f"no {name} header, expected {expected}"
-    return f"{name} is {', '.join(values)!r}, expected {expected}"
+    return f"{name} is {', '.join(values)[:_SHOWN]!r}, expected {expected}"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from urllib.parse import parse_qs
 
 from .._errors import LocalProtocolError
 from .grammar import is_token, split_tokens
@@ -131,7 +132,9 @@ class Headers(MutableMapping[str, str]):
     def get_all(self, name: str) -> list[str]:
         """Return the values of `name` in order, none if it is not there."""
         wanted = name.lower()
-        return [value for n, value in self._fields if n.lower() == wanted]
+        if self._built is None:
+            return _find_values(self._lines, wanted)
+        return [value for n, value in self._built if n.lower() == wanted]
 
     def discard(self, name: str) -> bool:
         """Remove all fields called `name`; say whether there were any."""
@@ -198,12 +201,7 @@ class Request:
 
         Bytes that are not UTF-8 become U+FFFD.
         """
-        query = self._split_target()[1]
-        if not query:
-            return {}
-        from urllib.parse import parse_qs  # which few need
-
-        return parse_qs(query, keep_blank_values=True)
+        return parse_qs(self._split_target()[1], keep_blank_values=True)
 
     @property
     def cookies(self) -> dict[str, str]:
@@ -306,6 +304,23 @@ def _read_lines(lines: bytes) -> list[tuple[str, str]]:
     """Take field lines apart."""
     pairs = [line.partition(":") for line in lines.decode("iso-8859-1").split("\r\n")[:-1]]
     return [(name, value.strip(" \t")) for name, _, value in pairs]
+
+
+def _find_values(lines: bytes, name: str) -> list[str]:
+    """Return the values of one name, in lower case, without taking all lines apart."""
+    if not name.isascii():
+        return []
+    folded = b"\n" + lines.lower()
+    key = b"\n%s:" % name.encode("ascii")
+    values = []
+    at = folded.find(key)
+    while at >= 0:
+        start = at + len(key)
+        end = folded.index(b"\r\n", start)
+        # There is one byte more in `folded`.
+        values.append(lines[start - 1 : end - 1].decode("iso-8859-1").strip(" \t"))
+        at = folded.find(key, end)
+    return values
 
 
 def _field(name: str, value: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ cdef class Transport:
     cdef public object reactor, receiver, direct
     cdef public Py_ssize_t low_water
     cdef public Py_ssize_t _out_bytes, _held_bytes
+    cdef public long long written
     cdef list _held
     cdef bint _stepped, _flush_is_due, _is_deferred
 

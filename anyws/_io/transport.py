@@ -154,6 +154,7 @@ class Transport:
         receiver: whom bytes are pushed to; set by `start`, and may change later.
         direct: set by the receiver, while bytes are best read to a place of its own.
         low_water: `Receiver.drained` is called when `unsent` falls below it.
+        written: bytes written so far, sent or not; whoever counts them may set it to zero.
     """
 
     __slots__ = (
@@ -167,6 +168,7 @@ class Transport:
         "low_water",
         "reactor",
         "receiver",
+        "written",
     )
 
     #: Whether `run` must run, in a task group that outlives the transport's use.
@@ -177,6 +179,7 @@ class Transport:
         self.receiver: Receiver = _NOBODY
         self.direct: DirectReceiver | None = None
         self.low_water: int = HOLD_AT_MOST
+        self.written: int = 0
         self._held: list[bytes] | None = None  # for a common write
         self._held_bytes = 0
         self._out_bytes = 0  # pushed, and not taken by the layer below
@@ -222,6 +225,8 @@ class Transport:
 
     def write_all(self, buffers: tuple[bytes, ...]) -> None:
         """Do as `write`."""
+        for buffer in buffers:
+            self.written += len(buffer)
         deferred = self.reactor.deferred
         if deferred is not None:
             if not self._is_deferred:

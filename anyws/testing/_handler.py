@@ -38,8 +38,8 @@ def run_handler(
     `ConnectionClosed` or a cancellation, which may be the mere consequence.
 
     Args:
-        handler: an async function of one `ServerConnection`. A `ConnectionClosed` that it raises
-            is a normal end.
+        handler: an async function of one `ServerConnection`, or a `Router`, as for `serve`. A
+            `ConnectionClosed` that it raises is a normal end.
         uri: what the client asks for; the handler finds it in `connection.request`.
         client: keyword arguments of `wrap_client` for the client alone.
         server: keyword arguments of `wrap_server` for the server alone.
@@ -56,7 +56,12 @@ def run_handler(
     Cancelling: the handler is cancelled. Leaving the block while cancelled takes at most two
         seconds, one for each Close frame, and no time if nothing keeps them from arriving.
     """
-    joint = Joint(None, {**options, "uri": uri, **(client or {})}, {**options, **(server or {})})
+    joint = Joint(
+        None,
+        {**options, "uri": uri, **(client or {})},
+        {**options, **(server or {})},
+        getattr(handler, "process_request", None),
+    )
     return HandlerRun(joint, handler, grace=grace, cancel_on_close=cancel_on_close)
 
 

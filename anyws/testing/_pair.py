@@ -18,8 +18,9 @@ from .. import (
     HandshakeError,
     ServerConnection,
     wrap_client,
-    wrap_server,
 )
+from .._accept import WrappedServer
+from .._accepting import Accepting, ProcessRequest
 from .._lifetime import Background
 from .._options import ConnectionKeywords
 from ._faults import FaultStream
@@ -109,18 +110,27 @@ class Joint:
         capacity: bytes that are under way in each direction; None for no limit.
         client: keyword arguments of `wrap_client`.
         server: keyword arguments of `wrap_server`.
+        handler_hook: the `process_request` of a handler that has one.
 
     Attributes:
         client_stream, server_stream: those of the two ends.
         client_ended: set once the client has been closed by `close`.
     """
 
-    def __init__(self, capacity: int | None, client: Options, server: Options) -> None:
+    def __init__(
+        self,
+        capacity: int | None,
+        client: Options,
+        server: Options,
+        handler_hook: ProcessRequest | None = None,
+    ) -> None:
         ours, theirs = memory_pair(capacity)
         self.client_stream: FaultStream = FaultStream(ours)
         self.server_stream: FaultStream = FaultStream(theirs)
         self._connecting = wrap_client(self.client_stream, **{"uri": URI, **client})
-        self._accepting = wrap_server(self.server_stream, **server)
+        self._accepting = WrappedServer(
+            self.server_stream, Accepting().changed(server), handler_hook
+        )
         self._background: Background | None = None
         self.client_ended: anyio.Event = anyio.Event()
         self._server_ended = anyio.Event()

@@ -41,6 +41,24 @@ def test_what_is_no_str_is_no_name(headers: Headers) -> None:
     assert headers.__contains__(1) is False
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["Host", "host", "X-Host", "Hos", "Cookie", "A"]),
+            st.text(
+                st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f")
+            ),
+        )
+    ),
+    st.sampled_from(["host", "HOST", "cookie", "a", "hos", "absent", "é"]),
+)
+def test_values_are_found_in_lines_as_in_fields(fields: list[tuple[str, str]], name: str) -> None:
+    expected = Headers(fields)
+    found = Headers.from_lines(expected.to_lines())
+    assert found.get_all(name) == expected.get_all(name)
+    assert found == expected
+
+
 def test_names_come_once_in_order_and_in_lower_case(headers: Headers) -> None:
     assert list(headers) == ["host", "cookie", "x-trace"]
     assert len(headers) == 3
