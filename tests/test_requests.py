@@ -1,4 +1,4 @@
-"""Every request of `requests_table.py`, raw, over real sockets, and how it is answered."""
+"""Every request of `requests_rows.py`, raw, over real sockets, and how it is answered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from anyws import InvalidHandshake, Request, Response, ServerConnection, wrap_se
 from anyws._accepting import ProcessRequest
 from anyws.testing import UPGRADE, RawPeer, memory_pair
 
-from .requests_table import ROWS, Row, ask, check, main, open_place
+from .requests_rows import ROWS, Row
+from .requests_table import ask, check, main, open_place
 from .scripted import settle, virtual_time
 from .serving import check_alive
 
