@@ -234,6 +234,7 @@ class Listener:
         self._failed = failed
         self._listening = True
         self._watching = False
+        self._paused = False
         sock.setblocking(False)
         if not sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
             sock.listen()
@@ -241,15 +242,20 @@ class Listener:
 
     def pause(self) -> None:
         """Accept no more until `resume`; the kernel holds those who come. Idempotent."""
-        if self._watching:
-            self._watching = False
-            self._reactor.remove_reader(self.sock)
+        self._paused = True
+        self._stop_watching()
 
     def resume(self) -> None:
         """Accept again, unless it is closed. Idempotent."""
+        self._paused = False
         if self._listening and not self._watching:
             self._watching = True
             self._reactor.add_reader(self.sock, self._accept)
+
+    def _stop_watching(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._reactor.remove_reader(self.sock)
 
     def accept_rest(self) -> None:
         """Accept now those whom the kernel holds, paused or not: closing would reset them."""
@@ -285,9 +291,14 @@ class Listener:
         except OSError as exc:
             if exc.errno in _GONE:
                 return True
-            self.pause()
-            self._reactor.call_later(_PAUSE_AFTER_FAILURE, self.resume)
+            self._stop_watching()
+            self._reactor.call_later(_PAUSE_AFTER_FAILURE, self._try_again)
             self._failed(exc)
             return False
         self._accepted(sock)
         return True
+
+    def _try_again(self) -> None:
+        """Accept again after a failure, unless it has been paused since."""
+        if not self._paused:
+            self.resume()

@@ -12,6 +12,7 @@ from ..loops import LOOPS
 from .broadcasting import broadcasting
 from .cancelling import cancelled_receives, cancelled_sends
 from .closing import unread
+from .crowd import crowd, secure_crowd
 from .ends import ENDS
 from .figures import Figures
 from .leaks import leaks
@@ -33,6 +34,8 @@ class Scenario:
 
 SCENARIOS: dict[str, Scenario] = {
     "shutdown": Scenario(shutdown, "connections", 50, 1000),
+    "crowd": Scenario(crowd, "strangers", 15, 4000),
+    "secure_crowd": Scenario(secure_crowd, "strangers", 15, 4000),
     "leaks": Scenario(leaks, "connections", 3 * len(ENDS), 10_000),
     "broadcast": Scenario(broadcasting, "connections", 20, 1000),
     "rolling": Scenario(rolling, "clients", 30, 100),
