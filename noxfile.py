@@ -13,6 +13,9 @@ nox.options.default_venv_backend = "virtualenv"
 PYTHONS = ("3.11", "3.12", "3.13")
 COVERAGE_FLOOR = 97
 
+# They wait for what others' programs do, and have a session: see `frontends`.
+OWN_SESSION = ("--ignore=tests/frontends",)
+
 FAIL_UNLESS_COMPILED = """
 import sys
 from anyws._build import COMPILED, describe
@@ -45,7 +48,7 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "anyws", "--version")
     if os.environ.get("ANYWS_REQUIRE_COMPILED") == "1":
         session.run("python", "-c", FAIL_UNLESS_COMPILED)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *OWN_SESSION, *session.posargs)
 
 
 @nox.session
@@ -54,7 +57,7 @@ def pure(session: nox.Session) -> None:
     install_sources(session, "trio,uvloop,routing", *group("test"))
     session.run("python", "-m", "anyws", "--version")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *OWN_SESSION, *session.posargs)
 
 
 for python in PYTHONS:
@@ -108,6 +111,13 @@ def interop(session: nox.Session) -> None:
     install_with_tests(session)
     for backend in ("trio", "asyncio", "uvloop"):
         session.run("python", "-m", "tests.interop.deflate", "--backend", backend, *session.posargs)
+
+
+@nox.session
+def frontends(session: nox.Session) -> None:
+    """Run the tests behind nginx and HAProxy; one that is not installed is left out."""
+    install_sources(session, "trio,uvloop", *group("test"))
+    session.run("pytest", "tests/frontends", *session.posargs)
 
 
 @nox.session

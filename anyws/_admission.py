@@ -159,9 +159,8 @@ class Admission:
         if not self._counts[address]:
             del self._counts[address]
 
-    @property
     def is_crowded(self) -> bool:
-        """Whether nobody may come before one who has come is in, or gone."""
+        """Say whether nobody may come before one who has come is in, or gone."""
         limit = self._limits.max_pending_handshakes
         return limit is not None and len(self.arrivals) >= limit
 

@@ -18,7 +18,14 @@ from ._accepting import ProcessRequest
 from ._admission import Admission
 from ._core.extensions import Extension, select_extensions
 from ._core.grammar import NamedExtension
-from ._core.handshake import accept_request, check_host, check_request, refuse, select_subprotocol
+from ._core.handshake import (
+    accept_request,
+    check_host,
+    check_request,
+    check_target,
+    refuse,
+    select_subprotocol,
+)
 from ._core.headers import Headers, Response
 from ._errors import NegotiationError
 from ._server_connection import ServerConnection
@@ -63,15 +70,18 @@ def answer_steps(
         The answer. What a hook raised is logged, and answered with 500.
     """
     request = connection.request
-    response = check_host(request) or admission.greet(request)
+    response = check_target(request) or check_host(request) or admission.greet(request)
     if response is not None:
         return Answer(response)
     try:
         answer = yield from _decide(connection, admission, handler_hook)
-        return (yield from _process_response(connection, answer))
+        answer = yield from _process_response(connection, answer)
     except Exception as exc:
         connection._log_hook_error(exc)
         return Answer(refuse(500, "the server failed to answer the request\n"))
+    # Others may have come in while that hook was waiting.
+    full = admission.refusal_if_full() if answer.response.status_code == 101 else None
+    return answer if full is None else Answer(full)
 
 
 def _decide(

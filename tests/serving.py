@@ -13,7 +13,7 @@ from anyws.testing import TEXT, Frame
 
 from .raw import LIMIT
 
-__all__ = ["HELLO", "check_alive", "connections", "echo", "errors", "levels", "wait"]
+__all__ = ["HELLO", "PendingLog", "check_alive", "connections", "echo", "errors", "levels", "wait"]
 
 HELLO = Frame(TEXT, b"hello")
 
@@ -50,3 +50,29 @@ def levels(caplog: pytest.LogCaptureFixture) -> list[int]:
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class PendingLog(logging.Handler):
+    """A log that notes how many handshakes are under way, whenever one has failed.
+
+    Attributes:
+        logger: of the server.
+        server: set once it runs.
+        most_pending: the most handshakes that there were.
+        problems: what was logged above INFO.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logger = logging.Logger("pending", logging.DEBUG)
+        self.logger.addHandler(self)
+        self.server: Server | None = None
+        self.most_pending = 0
+        self.problems: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note."""
+        if record.levelno > logging.INFO:
+            self.problems.append(record.getMessage())
+        if self.server is not None:
+            self.most_pending = max(self.most_pending, len(self.server._admission.arrivals))

@@ -117,84 +117,12 @@ async def test_a_request_may_come_byte_by_byte() -> None:
         assert (await peer.read_head()).status == 101
 
 
-REFUSED = [
-    pytest.param(PLAIN_GET, 426, {"upgrade": "websocket"}, id="plain-GET"),
-    pytest.param(
-        request("POST / HTTP/1.1", Content_Length="4") + b"body", 405, {"allow": "GET"}, id="POST"
-    ),
-    pytest.param(
-        request("HEAD / HTTP/1.1", Upgrade=None, Connection=None), 405, {"allow": "GET"}, id="HEAD"
-    ),
-    pytest.param(
-        request(Sec_WebSocket_Version="8"), 426, {"sec-websocket-version": "13"}, id="version-8"
-    ),
-    pytest.param(
-        request(Sec_WebSocket_Version=None), 426, {"sec-websocket-version": "13"}, id="no-version"
-    ),
-    pytest.param(request("GET / HTTP/1.0"), 426, {"upgrade": "websocket"}, id="HTTP-1.0"),
-    pytest.param(request(Sec_WebSocket_Key="short"), 400, {}, id="bad-key"),
-    pytest.param(request(Sec_WebSocket_Key=None), 400, {}, id="no-key"),
-    pytest.param(request(Host=None), 400, {}, id="no-Host"),
-    pytest.param(request(Sec_WebSocket_Protocol="a b"), 400, {}, id="bad-subprotocol"),
-    pytest.param(request(X="x" * 200_000), 431, {}, id="200-kB-header"),
-    pytest.param(b"\x00\x01garbage\r\n\r\n", 400, {}, id="garbage"),
-]
-
-
-@pytest.mark.parametrize(("data", "status", "headers"), REFUSED)
-async def test_a_request_that_will_not_do_is_answered_and_the_server_lives(
-    data: bytes,
-    status: int,
-    headers: dict[str, str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """R-A2e, R-B6c, R-B6e: an answer with a text, then the end; nothing logged above DEBUG."""
-    caplog.set_level(logging.DEBUG)
-    async with serve(echo, "127.0.0.1") as server:
-        async with raw_client(server.port) as peer:
-            await peer.send(data)
-            with anyio.fail_after(LIMIT):
-                head = await peer.read_head()
-                body = await peer.read_rest()
-        assert head.status == status
-        assert headers.items() <= head.headers.items()
-        assert "close" in head.headers["connection"].lower()
-        if not data.startswith(b"HEAD"):
-            assert len(body) == int(head.headers["content-length"])
-            assert body.endswith(b"\n")
-        assert levels(caplog) == []
-        await check_alive(server)
-
-
 async def test_a_large_request_is_answered_before_it_is_whole() -> None:
     """R-A2e: 431 once the limit is passed, although the peer goes on writing."""
     async with serve(echo, "127.0.0.1") as server, raw_client(server.port) as peer:
         await peer.send(request(X="x" * 20_000)[:18_000])
         assert (await peer.read_head()).status == 431
         await peer.send(b"x" * 10_000)
-
-
-def tls_hello() -> bytes:
-    """Return the first message of a TLS client."""
-    incoming, outgoing = stdlib_ssl.MemoryBIO(), stdlib_ssl.MemoryBIO()
-    client = stdlib_ssl.create_default_context().wrap_bio(
-        incoming, outgoing, server_hostname="localhost"
-    )
-    with pytest.raises(stdlib_ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
-
-
-async def test_tls_on_a_plaintext_port_is_survived(caplog: pytest.LogCaptureFixture) -> None:
-    """R-A2e"""
-    caplog.set_level(logging.DEBUG)
-    async with serve(echo, "127.0.0.1") as server:
-        async with raw_client(server.port) as peer:
-            await peer.send(tls_hello())
-            with anyio.fail_after(LIMIT):
-                assert (await peer.read_rest()).startswith(b"HTTP/1.1 400 ")
-        assert levels(caplog) == []
-        await check_alive(server)
 
 
 async def test_plain_http_on_a_tls_port_is_survived(

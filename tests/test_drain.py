@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-import socket as stdlib_socket
+import socket
+from contextlib import suppress
 from socket import socketpair
 from ssl import SSLContext
 from typing import Any
@@ -30,6 +31,7 @@ from anyws.testing import Head, RawPeer, close_frame
 from .raw import LIMIT, raw_client
 from .scripted import settle
 from .serving import check_alive, connections, echo, wait
+from .support import SocketStream
 
 pytestmark = pytest.mark.anyio
 
@@ -98,6 +100,48 @@ async def test_a_handshake_that_waits_is_answered_with_503() -> None:
                 await checkpoint()
             await server.drain()
             assert (await peer.read_response()).status == 503
+
+
+@pytest.mark.parametrize("reuse_port", [False, True])
+async def test_those_whom_the_kernel_holds_are_answered_with_503(reuse_port: bool) -> None:
+    """R-D3: nobody is reset, however many came, and whether there was room for them or not."""
+    with anyio.fail_after(LIMIT):
+        async with serve(
+            echo, "127.0.0.1", reuse_port=reuse_port, max_pending_handshakes=1
+        ) as server:
+            peers = [
+                RawPeer(SocketStream(socket.create_connection(server.addresses[0])), is_client=True)
+                for _ in range(100)
+            ]
+            while not server._admission.arrivals:
+                await checkpoint()
+            await server.drain()
+            for peer in peers:
+                assert (await peer.read_response()).status == 503
+                await peer.drop()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_those_whom_the_kernel_holds_are_let_go_when_the_server_is_cancelled(
+    server_ssl: SSLContext, secure: bool
+) -> None:
+    """R-A9d"""
+
+    async def come_and_go(sock: socket.socket) -> None:
+        async with SocketStream(sock) as stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await stream.receive()
+
+    with anyio.fail_after(LIMIT):
+        async with anyio.create_task_group() as tasks:
+            with anyio.CancelScope() as scope:
+                async with serve(echo, "127.0.0.1", ssl=server_ssl if secure else None) as server:
+                    await settle()
+                    for _ in range(100):
+                        sock = socket.create_connection(server.addresses[0])
+                        tasks.start_soon(come_and_go, sock)
+                    scope.cancel()
 
 
 async def test_a_socket_that_is_accepted_too_late_is_answered_with_503() -> None:
@@ -319,7 +363,7 @@ async def test_a_request_that_has_not_come_does_not_hold_up_the_end() -> None:
 async def test_a_port_that_others_serve_too_is_left_to_them(options: dict[str, Any]) -> None:
     """What a draining server took from it would be answered with 503."""
     if "sockets" in options:
-        options = {"sockets": [stdlib_socket.create_server(("127.0.0.1", 0))]}
+        options = {"sockets": [socket.create_server(("127.0.0.1", 0))]}
     else:
         options = {"host": "127.0.0.1", **options}
     with anyio.fail_after(LIMIT):

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 
-from anyws import connect, wrap_server
+from anyws import Retry, connect, reconnect, wrap_server
 from anyws.testing import TEXT, Frame, RawPeer, memory_pair
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -311,6 +312,29 @@ async def test_graceful_shutdown_says_goodbye(
             await ws.wait_closed()
             assert ws.close_code == code
         assert finish(process) == lines
+
+
+@needs_signals
+@pytest.mark.anyio
+@on_backends
+async def test_several_workers_are_replaced_and_their_clients_come_back(backend: str) -> None:
+    arguments = ("--port", "0", "--backend", backend)
+    with running("several_workers.py", *arguments) as (process, uri):
+        async with reconnect(uri, retry=Retry(initial_delay=0)) as attempts:
+            ws = await anext(attempts)
+            await ws.send("hello")
+            first = await ws.receive_text()
+            assert first.startswith("'hello' from ")
+            process.send_signal(signal.SIGHUP)
+            await ws.wait_closed()
+            assert ws.close_code == 1012
+            assert process.stdout is not None
+            assert await to_thread.run_sync(process.stdout.readline) == "replaced all workers\n"
+            ws = await anext(attempts)
+            await ws.send("hello")
+            assert await ws.receive() != first
+        process.send_signal(signal.SIGTERM)
+        assert finish(process) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from .plain_http1 import MAX_HEAD
 __all__ = ["MAX_BODY", "H11Client", "H11Server"]
 
 #: 64 KiB of a refusal's body are kept for `HandshakeRejected.response`; the rest is not read. The
-#: body of a request, which nobody wants, may have as much.
+#: body of a request, which nobody wants, may have as much, with all that it is wrapped in.
 MAX_BODY = 64 * 1024
 
 # 200 characters: what is wrong with a request, which may quote it.
@@ -113,10 +113,11 @@ class H11Server:
     def __init__(self) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._received = 0
-        self._has_line = False  # whether the first line is complete
+        self._line_bytes = 0  # of the first line, as far as it has come
+        self._has_line = False  # whether it is complete
         self._is_head = False
         self._request: Request | None = None  # whose body is to come
-        self._body_bytes = 0
+        self._head_bytes = 0
 
     def receive_data(self, data: bytes) -> Request | None:
         """Take bytes of the request, b"" for their end; return it once it is complete.
@@ -127,42 +128,47 @@ class H11Server:
             BadRequest: it is not HTTP, or passes `MAX_HEAD` or, with its body, `MAX_BODY`.
         """
         self._received += len(data)
-        self._has_line = self._has_line or b"\n" in data
+        if not self._has_line:
+            line, line_end, _ = data.partition(b"\n")
+            self._line_bytes += len(line)
+            self._has_line = bool(line_end)
         try:
             self._http.receive_data(data)
             return self._next_request()
         except h11.RemoteProtocolError as exc:
             exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
-            is_long_line = exc.error_status_hint == 431 and not self._has_line
-            status = 414 if is_long_line else exc.error_status_hint
-            raise BadRequest(status, str(exc)[:_TEXT]) from exc
+            if exc.error_status_hint == 431:
+                self._check_line()
+            raise BadRequest(exc.error_status_hint, str(exc)[:_TEXT]) from exc
 
     def _next_request(self) -> Request | None:
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.Request):
                 self._begin(event)
-                if self._http.they_are_waiting_for_100_continue:
-                    return self._request
             elif isinstance(event, h11.Data):
-                self._body_bytes += len(event.data)
-                self._check_body(self._body_bytes)
+                self._check_body(self._read - self._head_bytes)
             elif isinstance(event, h11.EndOfMessage):
                 return self._request
             elif isinstance(event, h11.ConnectionClosed):
                 raise BadRequest(400, "the connection ended before a request")
+            elif self._http.they_are_waiting_for_100_continue:
+                return self._request
             else:
                 return None
 
     def _begin(self, event: h11.Request) -> None:
         self._is_head = event.method == b"HEAD"
+        self._head_bytes = self._read
         # h11 counts only while a head is not complete.
-        if self._received - len(self.trailing_data()) > MAX_HEAD:
+        if self._head_bytes > MAX_HEAD:
+            self._check_line()
             raise BadRequest(431, f"the request has a head of more than {MAX_HEAD} bytes")
         version = event.http_version.decode("ascii")
         if not version.startswith("1."):
             raise BadRequest(505, f"the version of HTTP is {version}, expected 1.1")
         headers = Headers.from_wire(event.headers.raw_items())
+        _check_values(headers)
         length = headers.get("Content-Length")
         if length is not None and "Transfer-Encoding" in headers:
             # RFC 9112 §6.1: a proxy in between may have understood the one or the other.
@@ -176,6 +182,15 @@ class H11Server:
         if length is not None:
             self._check_body(int(length))
 
+    @property
+    def _read(self) -> int:
+        """The bytes that have been understood so far."""
+        return self._received - len(self.trailing_data())
+
+    def _check_line(self) -> None:
+        if self._line_bytes > MAX_HEAD:
+            raise BadRequest(414, f"the request has a first line of more than {MAX_HEAD} bytes")
+
     def _check_body(self, n: int) -> None:
         if n > MAX_BODY:
             raise BadRequest(413, f"the request has a body of more than {MAX_BODY} bytes")
@@ -188,7 +203,8 @@ class H11Server:
         """Return the bytes of a response: an upgrade for 101, else a whole message.
 
         Content-Length is added where neither it nor Transfer-Encoding is given. The body is left
-        out where HTTP has none: in the answer to a HEAD request, and with status 204 and 304.
+        out where HTTP has none: in the answer to a HEAD request, and with status 204 and 304,
+        which have no Content-Length either.
 
         Raises:
             LocalProtocolError: a part of it cannot be put on the wire, or its Content-Length is
@@ -196,12 +212,15 @@ class H11Server:
         """
         check_text("reason phrase of the response", response.reason_phrase)
         reason = response.reason_phrase.encode("iso-8859-1")
+        has_body = response.status_code not in _WITHOUT_BODY
         headers = _to_wire(response.headers)
+        if not has_body:
+            # RFC 9110 §8.6; with 304 it would be that of another response.
+            headers = [field for field in headers if field[0].lower() != b"content-length"]
         try:
             if response.status_code == 101:
                 upgrade = h11.InformationalResponse(status_code=101, headers=headers, reason=reason)
                 return self._http.send(upgrade) or b""
-            has_body = response.status_code not in _WITHOUT_BODY
             if has_body and response.headers.keys().isdisjoint(_BODY_FIELDS):
                 headers.append((b"Content-Length", b"%d" % len(response.body)))
             events: list[h11.Event] = [
@@ -223,6 +242,19 @@ class H11Server:
         while http.next_event() not in (h11.NEED_DATA, h11.PAUSED):
             pass
         return http
+
+
+def _check_values(headers: Headers) -> None:
+    """Refuse control characters, most of which h11 lets pass.
+
+    RFC 9110 §5.5 has them invalid. Some of them end a line for `str.splitlines`, and others act on
+    the terminal that shows a log.
+    """
+    for name, value in headers.multi_items():
+        try:
+            check_text(f"header {name}", value)
+        except LocalProtocolError as exc:
+            raise BadRequest(400, str(exc)[:_TEXT]) from exc
 
 
 def _to_wire(headers: Headers) -> list[tuple[bytes, bytes]]:

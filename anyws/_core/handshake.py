@@ -6,6 +6,7 @@ version of HTTP that carries them, nor sockets.
 
 from __future__ import annotations
 
+import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 
@@ -31,6 +32,7 @@ __all__ = [
     "check_request",
     "check_response",
     "check_subprotocols",
+    "check_target",
     "make_key",
     "refuse",
     "select_subprotocol",
@@ -38,6 +40,9 @@ __all__ = [
 
 # §1.3
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+# RFC 9112 §3.2.1, §3.2.2: a path, or a whole URI.
+_PATH_OR_URI = re.compile(r"/|[A-Za-z][-+.0-9A-Za-z]*://")
 
 #: Fields that the handshake itself sets; an application cannot give them.
 RESERVED_FIELDS = frozenset(
@@ -186,6 +191,15 @@ def check_response(
             f"the server chose the subprotocol {', '.join(chosen)!r}, offered: {offered}"
         )
     return chosen[0], agreed
+
+
+def check_target(request: Request) -> Response | None:
+    """Refuse a request of any kind whose target has not the form of its method (RFC 9112 §3.2)."""
+    if _PATH_OR_URI.match(request.path):
+        return None
+    if request.method == "CONNECT" or (request.method, request.path) == ("OPTIONS", "*"):
+        return None
+    return refuse(400, "the target of the request is neither a path nor a URI\n")
 
 
 def check_host(request: Request) -> Response | None:

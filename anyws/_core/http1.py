@@ -103,11 +103,12 @@ class ServerHandshake:
         """Return the bytes of a response: an upgrade for 101, else a whole message.
 
         Content-Length is added where neither it nor Transfer-Encoding is given. The body is left
-        out where HTTP has none: in the answer to a HEAD request, and with status 204 and 304.
+        out where HTTP has none: in the answer to a HEAD request, and with status 204 and 304,
+        which have no Content-Length either.
 
         Raises:
             LocalProtocolError: a part of it cannot be put on the wire, or its Content-Length is
-                not that of its body.
+                not that of its body. Another response may be sent then.
         """
         if self._h11 is None:
             data = write_upgrade(response) if self._received else None

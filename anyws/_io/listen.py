@@ -26,6 +26,10 @@ _PORT_TRIES = 20
 # Accepted in one turn of the loop, so that a crowd at the door does not starve those inside.
 _ACCEPTED_A_TURN = 64
 
+# What one queue holds: net.core.somaxconn of Linux as it comes. Those who come faster than they are
+# accepted shall not keep it from ending.
+_HELD_AT_MOST = 4096
+
 # Out of files or memory, as a rule: accepting again at once would spin.
 _PAUSE_AFTER_FAILURE = 0.25
 
@@ -230,6 +234,7 @@ class Listener:
         self._failed = failed
         self._listening = True
         self._watching = False
+        self._paused = False
         sock.setblocking(False)
         if not sock.getsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
             sock.listen()
@@ -237,19 +242,26 @@ class Listener:
 
     def pause(self) -> None:
         """Accept no more until `resume`; the kernel holds those who come. Idempotent."""
-        if self._watching:
-            self._watching = False
-            self._reactor.remove_reader(self.sock)
+        self._paused = True
+        self._stop_watching()
 
     def resume(self) -> None:
         """Accept again, unless it is closed. Idempotent."""
+        self._paused = False
         if self._listening and not self._watching:
             self._watching = True
             self._reactor.add_reader(self.sock, self._accept)
 
+    def _stop_watching(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._reactor.remove_reader(self.sock)
+
     def accept_rest(self) -> None:
-        """Accept now those whom the kernel holds: closing would reset their connections."""
-        self._accept()
+        """Accept now those whom the kernel holds, paused or not: closing would reset them."""
+        for _ in range(_HELD_AT_MOST):
+            if not self._accept_next():
+                return
 
     def close(self) -> None:
         """Accept no more, and close the socket. Idempotent.
@@ -267,17 +279,26 @@ class Listener:
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_A_TURN):
-            if not self._watching:
+            if not (self._watching and self._accept_next()):
                 return
-            try:
-                sock, _ = self.sock.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as exc:
-                if exc.errno in _GONE:
-                    continue
-                self.pause()
-                self._reactor.call_later(_PAUSE_AFTER_FAILURE, self.resume)
-                self._failed(exc)
-                return
-            self._accepted(sock)
+
+    def _accept_next(self) -> bool:
+        """Accept one; say whether there may be another one."""
+        try:
+            sock, _ = self.sock.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as exc:
+            if exc.errno in _GONE:
+                return True
+            self._stop_watching()
+            self._reactor.call_later(_PAUSE_AFTER_FAILURE, self._try_again)
+            self._failed(exc)
+            return False
+        self._accepted(sock)
+        return True
+
+    def _try_again(self) -> None:
+        """Accept again after a failure, unless it has been paused since."""
+        if not self._paused:
+            self.resume()

@@ -23,6 +23,7 @@ from anyws._core.handshake import (
     check_request,
     check_response,
     check_subprotocols,
+    check_target,
     make_key,
     refuse,
     select_subprotocol,
@@ -331,6 +332,33 @@ def test_host_of_any_request_is_checked(hosts: list[str], problem: str | None) -
         assert refusal is not None
         assert refusal.status_code == 400
         assert problem in refusal.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "is_fine"),
+    [
+        ("GET", "/", True),
+        ("GET", "/chat?room=1", True),
+        ("GET", "//", True),
+        ("GET", "http://localhost/", True),
+        ("GET", "ws://localhost", True),
+        ("OPTIONS", "*", True),
+        ("CONNECT", "localhost:443", True),
+        ("GET", "*", False),
+        ("GET", "localhost:443", False),
+        ("GET", "chat", False),
+        ("GET", "?room=1", False),
+        ("GET", "1http://localhost/", False),
+        ("GET", "chat/http://localhost/", False),
+        ("OPTIONS", "**", False),
+        ("POST", "*", False),
+    ],
+)
+def test_target_of_any_request_is_checked(method: str, target: str, is_fine: bool) -> None:
+    # RFC 9112 §3.2
+    refusal = check_target(Request(target, Headers(VALID_REQUEST), method))
+    assert is_fine is (refusal is None)
+    assert refusal is None or refusal.status_code == 400
 
 
 def test_http_1_0_needs_no_host() -> None:

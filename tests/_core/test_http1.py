@@ -151,6 +151,15 @@ BAD_REQUESTS = [
     pytest.param(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, id="RFC 9112 §5.1 space"),
     pytest.param(b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", 400, id="RFC 9110 §5.5 NUL"),
     pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400, id="§6.2"),
+    pytest.param(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, id="RFC 9110 §15.6.6"),
+    pytest.param(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, id="RFC 9112 §6.1"
+    ),
+    pytest.param(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+        id="RFC 9112 §6.1 two lengths",
+    ),
 ]
 
 
@@ -160,6 +169,25 @@ def test_what_is_no_request_is_refused(data: bytes, status_code: int, size: int)
     with pytest.raises(BadRequest) as caught:
         server_receives(data, size)
     assert caught.value.status_code == status_code
+
+
+CONTROLS = [n for n in (*range(0x20), 0x7F) if n not in b"\t"]
+
+
+@pytest.mark.parametrize("n", CONTROLS, ids=hex)
+@in_pieces
+def test_control_characters_in_a_field_are_refused(n: int, size: int) -> None:
+    # RFC 9110 §5.5: h11 lets most of them pass.
+    with pytest.raises(BadRequest) as caught:
+        server_receives(b"GET / HTTP/1.1\r\nHost: a\r\nX: b%cc\r\n\r\n" % n, size)
+    assert caught.value.status_code == 400
+
+
+@in_pieces
+def test_tabs_and_bytes_beyond_ascii_in_a_field_are_accepted(size: int) -> None:
+    request = server_receives(b"GET / HTTP/1.1\r\nHost: a\r\nX: \t b\tc\x85\xff \r\n\r\n", size)
+    assert request is not None
+    assert request.headers["X"] == "b\tc\x85\xff"
 
 
 def test_end_before_a_request_is_an_error() -> None:
@@ -198,6 +226,57 @@ def test_head_of_a_request_over_16_kib_is_refused(n: int, size: int) -> None:
     with pytest.raises(BadRequest) as caught:
         server_receives(padded(b"GET / HTTP/1.1\r\nHost: a\r\n", n), size)
     assert caught.value.status_code == 431
+
+
+@in_reads
+@pytest.mark.parametrize("behind", [b"", b" HTTP/1.1\r\nHost: a", b" HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_first_line_over_16_kib_is_refused_as_such(behind: bytes, size: int) -> None:
+    # RFC 9110 §15.5.15
+    with pytest.raises(BadRequest) as caught:
+        server_receives(b"GET /" + b"a" * MAX_HEAD + behind, size)
+    assert caught.value.status_code == 414
+
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@in_reads
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(POST + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1), id="said"),
+        pytest.param(CHUNKED + (b"1000\r\n" + bytes(4096) + b"\r\n") * 16, id="chunks"),
+        pytest.param(CHUNKED + (b"1;" + b"a" * 10_000 + b"\r\nb\r\n") * 8, id="extensions"),
+    ],
+)
+def test_body_of_a_request_over_64_kib_is_refused(data: bytes, size: int) -> None:
+    # R-B6a; RFC 9110 §15.5.14. What chunks are wrapped in counts too.
+    with pytest.raises(BadRequest) as caught:
+        server_receives(data, size)
+    assert caught.value.status_code == 413
+
+
+@in_reads
+def test_body_of_a_request_of_64_kib_is_accepted(size: int) -> None:
+    data = POST + b"Content-Length: %d\r\n\r\n" % MAX_BODY + bytes(MAX_BODY)
+    assert server_receives(data, size) is not None
+
+
+def test_body_that_waits_to_be_asked_for_is_not_waited_for() -> None:
+    # RFC 9110 §10.1.1
+    data = POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    assert server_receives(data) is not None
+
+
+@in_pieces
+def test_upgrade_may_expect_to_be_asked_for_a_body(size: int) -> None:
+    server = ServerHandshake()
+    data = REQUEST_BYTES[:-2] + b"Expect: 100-continue\r\n\r\n"
+    for at in range(0, len(data), size):
+        request = server.receive_data(data[at : at + size])
+    assert request is not None
+    assert server.send_response(RESPONSE) == RESPONSE_BYTES
 
 
 def test_bytes_behind_the_request_do_not_count_as_its_head() -> None:
@@ -402,6 +481,36 @@ def test_status_without_a_body_is_sent_without_it(status_code: int) -> None:
 def test_response_that_cannot_be_sent_is_rejected(response: Response) -> None:
     with pytest.raises(LocalProtocolError, match="response"):
         answered(response)
+
+
+@pytest.mark.parametrize(
+    ("method", "bad", "body"),
+    [
+        (b"GET", Response(500, Headers({"Content-Length": "3"}), b"body"), b"oops"),
+        (b"GET", Response(101), b"oops"),
+        (b"CONNECT", Response(200, body=b"body"), b"oops"),
+        (b"HEAD", Response(500, Headers({"Transfer-Encoding": "gzip"})), b""),
+    ],
+)
+def test_another_response_may_follow_one_that_cannot_be_sent(
+    method: bytes, bad: Response, body: bytes
+) -> None:
+    server = ServerHandshake()
+    assert server.receive_data(GET.replace(b"GET", method)) is not None
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError, match="response cannot be sent"):
+            server.send_response(bad)
+        bad = Response(20)
+    assert server.send_response(Response(500, body=b"oops")) == (
+        b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\n" + body
+    )
+
+
+@pytest.mark.parametrize("status_code", [204, 304])
+def test_content_length_is_left_out_where_there_is_no_body(status_code: int) -> None:
+    # RFC 9110 §8.6
+    response = Response(status_code, Headers({"content-length": "0"}))
+    assert b"content-length" not in answered(response).lower()
 
 
 def test_reason_phrase_is_sent_in_iso_8859_1() -> None:

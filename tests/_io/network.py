@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket as stdlib_socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ __all__ = [
     "found",
     "full",
     "link_local_address",
+    "no_more_files",
     "open_files",
     "refusing",
     "resolve_to",
@@ -108,3 +110,16 @@ def forget_no_scope() -> None:
 def open_files() -> int:
     """Count the files that this process has open."""
     return len(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no file."""
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

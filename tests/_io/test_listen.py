@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket as stdlib_socket
 import subprocess
 import sys
@@ -22,7 +21,13 @@ from anyws._io.reactors import new_reactor
 from anyws._io.transport import Reactor
 
 from .conformance import settle
-from .network import forget_no_scope, link_local_address, open_files, resolve_to
+from .network import (
+    forget_no_scope,
+    link_local_address,
+    no_more_files,
+    open_files,
+    resolve_to,
+)
 from .reactor_conformance import running
 
 pytestmark = pytest.mark.anyio
@@ -479,19 +484,6 @@ async def test_listener_may_be_closed_while_it_pauses(monkeypatch: pytest.Monkey
     assert len(door.errors) == 1
 
 
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let this process open no file."""
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 async def test_listener_that_fails_by_itself_pauses_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listen, "_PAUSE_AFTER_FAILURE", 0.001)
     (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
@@ -502,6 +494,37 @@ async def test_listener_that_fails_by_itself_pauses_too(monkeypatch: pytest.Monk
         with clients(1, sock.getsockname()):
             await door.until(lambda: len(door.accepted) == 1)
     assert {exc.errno for exc in door.errors} == {errno.EINVAL}
+
+
+async def test_listener_that_is_paused_stays_so_when_it_would_try_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listen, "_PAUSE_AFTER_FAILURE", 0.001)
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        with clients(1, sock.getsockname()):
+            with no_more_files():
+                await door.until(lambda: len(door.errors) == 1)
+                listener.pause()
+            # A timer that is due after that of the pause.
+            past_the_pause = anyio.Event()
+            door.reactor.call_later(0.005, past_the_pause.set)
+            await past_the_pause.wait()
+            await settle()
+            assert door.accepted == []
+            listener.resume()
+            await door.until(lambda: len(door.accepted) == 1)
+
+
+async def test_listener_may_be_resumed_before_it_would_try_again() -> None:
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        with clients(1, sock.getsockname()):
+            with no_more_files():
+                await door.until(lambda: len(door.errors) == 1)
+            listener.resume()
+            await settle()
+            assert len(door.accepted) == 1
 
 
 class Aborted(Socket):
@@ -561,3 +584,21 @@ async def test_rest_of_the_queue_can_be_accepted_before_closing() -> None:
             listener.accept_rest()
             listener.close()
             assert len(door.accepted) == 3
+
+
+async def test_rest_of_the_queue_may_be_longer_than_a_turn_and_the_listener_paused() -> None:
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=100, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        listener.pause()
+        with clients(100, sock.getsockname()):
+            listener.accept_rest()
+            assert len(door.accepted) == 100
+
+
+async def test_want_of_files_ends_accepting_the_rest_of_the_queue() -> None:
+    (sock,) = await listen_tcp("127.0.0.1", 0, backlog=10, reuse_port=False)
+    async with opened(sock) as (listener, door):
+        with clients(3, sock.getsockname()):
+            with no_more_files():
+                listener.accept_rest()
+            assert (len(door.accepted), len(door.errors)) == (0, 1)

@@ -8,22 +8,18 @@ from dataclasses import dataclass
 
 import anyio
 
+from ..loops import LOOPS
 from .broadcasting import broadcasting
 from .cancelling import cancelled_receives, cancelled_sends
 from .closing import unread
+from .crowd import crowd, secure_crowd
 from .ends import ENDS
 from .figures import Figures
 from .leaks import leaks
+from .rolling import rolling
 from .shutdown import shutdown
 
 __all__ = ["LOOPS", "SCENARIOS", "Scenario", "run_on"]
-
-#: The loops by name, with the options of `anyio.run`.
-LOOPS: dict[str, tuple[str, dict[str, bool]]] = {
-    "trio": ("trio", {}),
-    "asyncio": ("asyncio", {"use_uvloop": False}),
-    "uvloop": ("asyncio", {"use_uvloop": True}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +34,11 @@ class Scenario:
 
 SCENARIOS: dict[str, Scenario] = {
     "shutdown": Scenario(shutdown, "connections", 50, 1000),
+    "crowd": Scenario(crowd, "strangers", 15, 4000),
+    "secure_crowd": Scenario(secure_crowd, "strangers", 15, 4000),
     "leaks": Scenario(leaks, "connections", 3 * len(ENDS), 10_000),
     "broadcast": Scenario(broadcasting, "connections", 20, 1000),
+    "rolling": Scenario(rolling, "clients", 30, 100),
     "unread": Scenario(unread, "messages", 1000, 10_000),
     "cancelled_receives": Scenario(cancelled_receives, "cancellations", 200, 100_000),
     "cancelled_sends": Scenario(cancelled_sends, "cancellations", 100, 1000),
