@@ -28,6 +28,7 @@ LAYERS = (
     ("anyws._admission",),
     ("anyws._answer",),
     ("anyws._accept",),
+    ("anyws._entrance",),
     ("anyws._handlers",),
     ("anyws._client", "anyws._server"),
     ("anyws._reconnect", "anyws._router"),
