@@ -1,7 +1,7 @@
 """`serve`: listening, a handler task per connection, and a graceful stop.
 
-Owns the lives of a server's connections (RFC 6455 §4.2, §7.1). How one is opened is the business
-of `_accept.py`, what is said on it that of `_connection.py`.
+Owns the lives of a server's connections (RFC 6455 §4.2, §7.1). How one comes in is the business of
+`_entrance.py`, what is said on it that of `_connection.py`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import os
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from logging import DEBUG, ERROR
-from math import inf
+from logging import ERROR
 from operator import itemgetter
 from socket import AF_INET6
 from socket import socket as Socket
@@ -22,24 +20,18 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from ._accept import LINGER, Opening, start_tls
-from ._accepting import Accepting, AcceptKeywords, ProcessRequest
-from ._admission import (
-    MAX_PENDING_HANDSHAKES,
-    PATIENCE,
-    Admission,
-    Arrival,
-    Limits,
-)
+from ._accept import LINGER
+from ._accepting import Accepting, AcceptKeywords
+from ._admission import MAX_PENDING_HANDSHAKES, Admission, Limits
 from ._core.frames import check_close
-from ._errors import InvalidHandshake
+from ._core.headers import Response
+from ._entrance import Entrance
 from ._handlers import Handler, Report, call_handler
-from ._io.listen import Listener, listen_tcp, listen_unix
+from ._io.listen import listen_tcp, listen_unix
 from ._io.reactors import new_reactor, uninterrupted
-from ._io.socket_transport import SocketTransport
-from ._io.transport import Reactor, Timer, Transport
+from ._io.transport import Reactor
 from ._lifetime import CANCELLED_GRACE, Background, TaskGroupLike
-from ._logging import describe_address, describe_request, describe_response, escaped
+from ._logging import describe_address
 from ._options import check_seconds
 from ._server_connection import ServerConnection
 from ._stats import ServerStats, ServerTotals
@@ -56,12 +48,6 @@ SHUTDOWN_TIMEOUT = 10.0
 #: 4,096: as many as Linux holds unless it is told otherwise; other systems hold fewer. Measured
 #: with 4,000 strangers at the door: with 100, the kernel turned most honest clients away for good.
 BACKLOG = 4096
-
-# 60 s: a lack of files that comes and goes, or stays, is one line of the log a minute.
-_QUIET = 60.0
-
-# 64 handshakes at most make room when files run out: as many as are accepted in one turn.
-_CUT_AT_ONCE = 64
 
 
 def serve(
@@ -236,22 +222,15 @@ class Server:
         accepting: Accepting,
         handling: Handling,
     ) -> None:
-        self._reactor = reactor
         self._tasks = tasks
         self._handlers = handlers
         self._listening = listening
-        self._accepting = accepting
         self._handling = handling
-        self._handler_hook: ProcessRequest | None = getattr(
-            handling.handler, "process_request", None
-        )
         self._logger = accepting.connection.logger
         self._handler_error: Exception | None = None
-        self._reported_at = -inf  # when it was last said that files or memory had run out
         self._ended = anyio.Event()
         self._connections: set[ServerConnection] = set()
         self._admission = Admission(listening.limits, self._connections)
-        self._room_timer: Timer | None = None  # until the oldest arrival has to make room
         self._totals = ServerTotals()
         self._last_one_gone = anyio.Event()  # a new one each time
         self._lent = Cancellable()  # handlers in the user's task group
@@ -259,9 +238,18 @@ class Server:
 
         self._sockets = tuple(sockets)
         self._addresses = tuple(sock.getsockname() for sock in sockets)
-        self._listeners = [
-            Listener(reactor, sock, self._accept, self._report_failure) for sock in sockets
-        ]
+        self._entrance = Entrance(
+            sockets,
+            listening.borrows,
+            reactor,
+            listening.ssl,
+            accepting,
+            self._admission,
+            getattr(handling.handler, "process_request", None),
+            start_task=handlers.start,
+            entered=self._take_in,
+            left=self._take_leave,
+        )
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
@@ -402,26 +390,14 @@ class Server:
         if not self._listening.goes_on:
             self._close_the_door()
             return
-        self._turn_away()
+        self._entrance.turn_away()
         self._notice_end()
 
     def _close_the_door(self) -> None:
         """Accept nobody any more."""
         self._admission.is_stopping = True
-        for listener in self._listeners:
-            if not self._listening.borrows:
-                listener.accept_rest()
-            listener.close()
-        self._listeners.clear()  # they hold this server
-        self._turn_away()
+        self._entrance.close()
         self._notice_end()
-
-    def _turn_away(self) -> None:
-        """Refuse those who have come and are not in."""
-        for arrival in tuple(self._admission.arrivals):
-            arrival.is_unwanted = True
-            if arrival.stage is not None:
-                arrival.stage.cancel()
 
     def _cancel_all(self) -> None:
         self._close_the_door()
@@ -441,7 +417,7 @@ class Server:
         if self._connections:
             return
         stopping = self._admission.is_stopping
-        if stopping and self._listeners:
+        if stopping and self._entrance.is_open:
             self._close_the_door()  # nobody is left to be asked after
         elif not self._admission.arrivals:
             self._last_one_gone.set()
@@ -449,145 +425,19 @@ class Server:
             if stopping:
                 self._ended.set()
 
-    def _report_failure(self, exc: OSError) -> None:
-        """Make room, for want of which nobody could be accepted, and say so once a minute."""
-        now = self._reactor.clock()
-        if now - self._reported_at >= _QUIET:
-            self._reported_at = now
-            self._logger.error("cannot accept connections for a moment: %s", exc)
-        for arrival in tuple(self._admission.arrivals)[:_CUT_AT_ONCE]:
-            if now - arrival.began >= PATIENCE:
-                self._cut_short(arrival)
+    def _take_in(self, connection: ServerConnection) -> None:
+        """Start a handler on an open connection."""
+        self._connections.add(connection)
+        self._totals.opened_connections += 1
+        self._start_handler(connection)
 
-    # From an accepted socket to a handler
-
-    def _accept(self, sock: Socket) -> None:
-        transport = SocketTransport(self._reactor, sock)
-        arrival = self._admission.arrive(self._reactor.clock(), transport.remote_address)
-        objection = self._admission.objection(arrival)
-        arrival.is_unwanted = self._admission.is_stopping and not self._listeners
-        context = self._listening.ssl
-        if context is None:
-            opening = self._shake_hands(transport, arrival)
-            if objection is not None and self._is_under_way(arrival):
-                opening.cut_short(objection)
-        elif objection is None:
-            self._handlers.start(self._start_tls, transport, context, arrival)
-        else:
-            transport.abort()
-            self._depart(arrival, objection)
-        self._make_room()
-
-    def _is_under_way(self, arrival: Arrival) -> bool:
-        return arrival in self._admission.arrivals
-
-    def _make_room(self) -> None:
-        """Where too many have come who are not in, let the oldest go, or the next ones wait."""
-        if not self._admission.is_crowded():
-            return
-        oldest = self._admission.oldest()
-        patience = oldest.began + PATIENCE - self._reactor.clock()
-        if patience <= 0:
-            self._cut_short(oldest)
-            if not self._admission.is_crowded():
-                return  # over TLS it takes a moment
-        elif self._room_timer is None:
-            self._room_timer = self._reactor.call_later(patience, self._make_room_now)
-        for listener in self._listeners:
-            listener.pause()
-
-    def _make_room_now(self) -> None:
-        self._room_timer = None
-        self._make_room()
-
-    def _cut_short(self, arrival: Arrival) -> None:
-        stage = arrival.stage
-        if isinstance(stage, Opening):
-            stage.cut_short("too many handshakes are under way, and others have come")
-        else:
-            arrival.is_unwanted = True
-            if stage is not None:
-                stage.cancel()
-
-    @uninterrupted
-    async def _start_tls(
-        self, transport: Transport, context: stdlib_ssl.SSLContext, arrival: Arrival
-    ) -> None:
-        """Do the TLS handshake; the opening handshake has what is left of the time."""
-        tls: Transport | None = None
-        reason = "the TLS handshake took too long"
-        try:
-            with anyio.move_on_after(self._accepting.open_timeout) as arrival.stage:
-                if arrival.is_unwanted:
-                    arrival.stage.cancel()
-                tls = await start_tls(transport, context)
-        except (InvalidHandshake, OSError) as exc:
-            reason = str(exc)
-        finally:
-            if tls is None:
-                transport.abort()
-                self._depart(arrival, reason)
-        if tls is not None:
-            self._shake_hands(tls, arrival)
-
-    def _shake_hands(self, transport: Transport, arrival: Arrival) -> Opening:
-        """Begin the opening handshake, which may be over when this returns."""
-        opening = arrival.stage = Opening(
-            transport,
-            self._accepting,
-            partial(self._take_result, arrival),
-            self._handlers.start,
-            self._admission,
-            self._handler_hook,
-        )
-        seconds = self._accepting.open_timeout
-        left = None if seconds is None else arrival.began + seconds - self._reactor.clock()
-        opening.start(left)
-        if arrival.is_unwanted:
-            opening.cancel()
-        return opening
-
-    def _take_result(
-        self, arrival: Arrival, opening: Opening, result: ServerConnection | Exception
-    ) -> None:
-        """Start a handler on an open connection; called when an opening handshake has ended."""
-        arrival.stage = None  # which holds this
-        response = opening.refusal or (opening.connection and opening.connection.response)
-        if opening.connection is not None and response and self._logger.isEnabledFor(DEBUG):
-            opening.connection._log(
-                DEBUG,
-                "%s: %s",
-                describe_request(opening.connection.request),
-                describe_response(response),
-            )
-        if opening.refusal is not None and opening.refusal.status_code >= 400:
-            self._totals.refused_handshakes += 1
-        if isinstance(result, ServerConnection):
-            self._admission.enter(arrival, result)
-            self._connections.add(result)
-            self._totals.opened_connections += 1
-            self._start_handler(result)
-            self._let_come()
-        else:
-            self._depart(arrival, result)
-
-    def _depart(self, arrival: Arrival, reason: object) -> None:
+    def _take_leave(self, refusal: Response | None) -> None:
         """Take note that somebody has not come in."""
-        if self._logger.isEnabledFor(DEBUG):
-            self._logger.debug("opening handshake failed: %s", escaped(str(reason)))
-        self._admission.depart(arrival)
-        self._let_come()
+        if refusal is not None and refusal.status_code >= 400:
+            self._totals.refused_handshakes += 1
         self._notice_end()
 
-    def _let_come(self) -> None:
-        """Accept again, if there is room for those who come."""
-        if self._admission.is_crowded():
-            return
-        if self._room_timer is not None:
-            self._room_timer.cancel()
-            self._room_timer = None
-        for listener in self._listeners:
-            listener.resume()
+    # Handlers
 
     def _start_handler(self, connection: ServerConnection) -> None:
         group = self._handling.task_group

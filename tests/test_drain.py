@@ -151,7 +151,7 @@ async def test_a_socket_that_is_accepted_too_late_is_answered_with_503() -> None
             await settle()
             await server.drain()
             ours, theirs = socketpair()
-            server._accept(ours)
+            server._entrance._accept(ours)
             async with await UNIXSocketStream.from_socket(theirs) as stream:
                 response = await RawPeer(stream, is_client=True).read_response()
             assert (response.status, response.body) == (503, b"the server is stopping\n")
@@ -165,7 +165,7 @@ async def test_a_socket_that_is_accepted_too_late_for_tls_is_closed(
             await settle()
             await server.drain()
             ours, theirs = socketpair()
-            server._accept(ours)
+            server._entrance._accept(ours)
             async with await UNIXSocketStream.from_socket(theirs) as stream:
                 with pytest.raises(anyio.EndOfStream):
                     await stream.receive()

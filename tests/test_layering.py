@@ -28,6 +28,7 @@ LAYERS = (
     ("anyws._admission",),
     ("anyws._answer",),
     ("anyws._accept",),
+    ("anyws._entrance",),
     ("anyws._handlers",),
     ("anyws._visit",),
     ("anyws._client", "anyws._server"),

@@ -279,14 +279,14 @@ def test_every_handshake_has_a_second_before_it_makes_room() -> None:
 
 async def test_a_crowd_that_comes_and_goes_leaves_no_timer() -> None:
     async with serve(echo, "127.0.0.1", max_pending_handshakes=1, open_timeout=None) as server:
-        before = await take_footprint(server._reactor)
+        before = await take_footprint(server._entrance._reactor)
         for _ in range(10):
             with strangers(server, 1):
                 await arrived(server, 1)
-                timers = (await take_footprint(server._reactor)).timers - before.timers
+                timers = (await take_footprint(server._entrance._reactor)).timers - before.timers
                 assert timers in (0, 1)  # uvloop shows none
             await arrived(server, 0)
-        assert (await take_footprint(server._reactor)).timers == before.timers
+        assert (await take_footprint(server._entrance._reactor)).timers == before.timers
 
 
 async def test_a_handshake_whose_hook_waits_makes_room_too(
@@ -343,7 +343,7 @@ def test_a_lack_of_files_is_one_line_a_minute(caplog: pytest.LogCaptureFixture) 
     async def main() -> None:
         async with serve(echo, "127.0.0.1") as server:
             for _ in range(4 * 121):
-                server._report_failure(lack)
+                server._entrance._report_failure(lack)
                 clock.jump(0.25)
 
     trio.run(main, clock=clock)
@@ -362,10 +362,10 @@ def test_handshakes_that_have_just_begun_make_no_room() -> None:
                 while len(arrivals) != 70:
                     await trio.testing.wait_all_tasks_blocked(0.001)
                 clock.jump(0.9)
-                server._report_failure(lack)
+                server._entrance._report_failure(lack)
                 assert len(arrivals) == 70
                 clock.jump(0.2)
-                server._report_failure(lack)
+                server._entrance._report_failure(lack)
                 assert len(arrivals) == 6
 
     trio.run(main, clock=clock)

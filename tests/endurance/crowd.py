@@ -97,7 +97,7 @@ async def _crowd(strangers: int, context: ssl.SSLContext | None, authority: Path
         trusted = None if authority is None else ssl.create_default_context(cafile=authority)
         await _talk(server, trusted)
         await anyio.run_process([sys.executable, "-c", ""])  # loops prepare for the first one
-        before = await take_footprint(server._reactor)
+        before = await take_footprint(server._entrance._reactor)
         async with _watched_files() as peak:
             secure = () if context is None else ("--tls",)
             trust = () if authority is None else ("--authority", str(authority))
@@ -118,7 +118,7 @@ async def _crowd(strangers: int, context: ssl.SSLContext | None, authority: Path
         while server._admission.arrivals or server.connections:
             await checkpoint()
         await _talk(server, trusted)
-        left = await take_footprint(server._reactor) - before
+        left = await take_footprint(server._entrance._reactor) - before
     assert served["handshakes"] == clients * rounds, served
     assert 0 < log.most_pending <= places, log.most_pending
     assert log.problems == [], log.problems

@@ -36,7 +36,7 @@ async def leaks(connections: int) -> Figures:
     n = max(connections // len(ENDS), 1)
     problems: list[str] = []
     async with open_place() as place:
-        reactors = (place.server._reactor, place.tls_server._reactor)
+        reactors = (place.server._entrance._reactor, place.tls_server._entrance._reactor)
         for end in ENDS.values():
             for _ in range(min(n, _WARM_UP)):
                 await end(place)
