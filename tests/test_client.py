@@ -463,8 +463,8 @@ def plus(*fields: str) -> Callable[[Head], bytes]:
         ),
         pytest.param(
             lambda _: b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nne",
-            InvalidHandshake,
-            "not a valid response",
+            HandshakeRejected,
+            "HTTP 403 Forbidden",
             id="cut-in-the-body",
         ),
     ],
