@@ -144,7 +144,7 @@ async def test_unknown_path_is_answered_with_404_that_names_it() -> None:
         ("POST /chat/tea HTTP/1.1", 405),
         ("OPTIONS / HTTP/1.1", 405),
         ("OPTIONS * HTTP/1.1", 404),
-        ("GET * HTTP/1.1", 404),
+        ("GET * HTTP/1.1", 400),
         ("GET /nothing HTTP/1.1", 404),
         ("HEAD /nothing HTTP/1.1", 404),
         ("POST /nothing HTTP/1.1", 404),
