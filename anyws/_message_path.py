@@ -43,7 +43,7 @@ class State(enum.Enum):
 
 
 # Looking up a member of an enum costs as much as the comparison itself.
-_OPEN = State.OPEN
+_CONNECTING, _OPEN = State.CONNECTING, State.OPEN
 
 
 class Verdict:
@@ -245,6 +245,8 @@ class MessagePath:
         self._transport.flush_soon()
 
     def _begin_receiving(self) -> None:
+        if self._state is _CONNECTING:
+            self._look_up()
         if self._receiving or self._incoming != "keep":
             raise self._busy()
         self._receiving = True
