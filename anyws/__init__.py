@@ -25,6 +25,7 @@ from ._errors import (
     HandshakeError,
     HandshakeRejected,
     InvalidHandshake,
+    InvalidJSON,
     InvalidURI,
     LocalProtocolError,
     MessageTypeError,
@@ -34,7 +35,7 @@ from ._errors import (
     WebSocketError,
 )
 from ._io.listen import inherited_sockets
-from ._options import ConnectionOptions
+from ._options import ConnectionOptions, JSONCodec
 from ._payload import Data
 from ._reconnect import Reconnecting, reconnect
 from ._retry import Retry
@@ -68,7 +69,9 @@ __all__ = [
     "Headers",
     "HeadersLike",
     "InvalidHandshake",
+    "InvalidJSON",
     "InvalidURI",
+    "JSONCodec",
     "LocalProtocolError",
     "MessageTypeError",
     "NamedExtension",

@@ -40,6 +40,7 @@ from ._errors import (
     RemoteProtocolError,
 )
 from ._io.transport import Timer, Transport, Waiter
+from ._json import from_json, to_json
 from ._keepalive import Keepalive
 from ._message_path import CALLS_A_TURN, MessagePath, State, Verdict
 from ._options import ConnectionOptions
@@ -300,6 +301,20 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             raise MessageTypeError("binary", message)
         return message
 
+    async def receive_json(self) -> Any:
+        """Receive one message, which must be JSON in text, and return its value.
+
+        What the value is made of is up to `json_codec`.
+
+        Raises:
+            InvalidJSON: it is not; the error carries it, and the connection stays usable.
+            MessageTypeError: it is binary; the same holds.
+            ConnectionClosed, ConcurrencyError: as `receive`.
+
+        Cancelling, concurrency: as `receive`.
+        """
+        return from_json(await self.receive_text(), self._options.json_codec)
+
     def __aiter__(self) -> Connection:
         """Iterate over messages until the connection ends.
 
@@ -537,6 +552,27 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 await self._send_later(data, text, compress)
             else:
                 await self._send_iterable(data, text, compress)
+
+    # Any: what JSON has a form for is up to the codec.
+    async def send_json(self, value: Any, *, compress: bool | None = None) -> None:
+        """Send a value as JSON in one text message (RFC 6455 §6.1, RFC 8259).
+
+        It is written at once, in one go, by `json_codec`; then the message is sent as by `send`.
+
+        Args:
+            value: of a type that the codec takes.
+            compress: as for `send`.
+
+        Raises:
+            TypeError, ValueError: JSON has no form for the value, NaN and infinity for instance;
+                nothing was sent. Another `json_codec` may raise something else.
+            ConnectionClosed, LocalProtocolError, ConcurrencyError: as `send`; nothing was sent.
+
+        Cancelling: nothing was sent.
+        Concurrency: any number of tasks.
+        """
+        data = to_json(value, self._options.json_codec)
+        await self.send(data, text=True, compress=compress)
 
     async def _send_later(self, data: Data, text: bool | None, compress: bool | None) -> None:
         """Send a whole message that has to wait, or is too large to be made ready in one go."""

@@ -29,6 +29,7 @@ ERRORS: dict[str, tuple[type, ...]] = {
     "LocalProtocolError": (anyws.ProtocolError,),
     "RemoteProtocolError": (anyws.ProtocolError,),
     "MessageTypeError": (anyws.WebSocketError, TypeError),
+    "InvalidJSON": (anyws.WebSocketError, ValueError),
     "ConcurrencyError": (anyws.WebSocketError, anyio.BusyResourceError),
 }
 

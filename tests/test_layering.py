@@ -15,7 +15,7 @@ PACKAGE = Path(anyws.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those below it.
 LAYERS = (
     ("anyws._build", "anyws._errors", "anyws._options", "anyws._stats"),
-    ("anyws._payload", "anyws._retry"),
+    ("anyws._json", "anyws._payload", "anyws._retry"),
     ("anyws._core", "anyws._io"),
     ("anyws._auth", "anyws._message_path"),
     ("anyws._close_scope", "anyws._keepalive", "anyws._streams"),

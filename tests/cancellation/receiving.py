@@ -123,6 +123,21 @@ async def receive_kinds(run: Run, carrier: str, role: Role) -> None:
         check(received + rest, ["text", b"binary"], "received")
 
 
+async def receive_json(run: Run, carrier: str, role: Role) -> None:
+    """Values come in text messages."""
+    received: list[str | bytes] = []
+    async with joined(run, carrier, role) as (ws, witness):
+
+        async def receive_all() -> None:
+            for _ in range(2):
+                received.append(await ws.receive_json())
+
+        async with beside(partial(witness.say, '"0"', '"1"')):
+            await run.operate("Connection.receive_json", receive_all)
+        rest, _ = await check_usable(ws, witness)
+        check(received + [str(each).strip('"') for each in rest], ["0", "1"], "received")
+
+
 async def iterate(run: Run, carrier: str, role: Role) -> None:
     """Iteration over messages that come one by one, up to the end of the connection."""
     numbers = ["0", "1", "2"]
@@ -223,6 +238,7 @@ SCENARIOS = [
     *for_roles(receive_from_silence, ("memory",), needs_virtual=True),
     *for_roles(receive_too_big, ("memory",)),
     *for_roles(receive_kinds, ("memory",)),
+    *for_roles(receive_json),
     *for_roles(iterate),
     *for_roles(receive_at_the_end),
     *for_roles(receive_stream),
