@@ -18,8 +18,9 @@ from logging import INFO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio.abc import ObjectStream, SocketAttribute
+from anyio.abc import ByteStream, ObjectStream, SocketAttribute
 
+from ._byte_stream import MessageByteStream
 from ._close_scope import CloseScope, Incoming
 from ._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig
 from ._core.extensions import Extension, new_codecs
@@ -341,6 +342,27 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 connection with 1009.
         """
         return ReceiveStream(self, max_size)
+
+    def byte_stream(self) -> ByteStream:
+        """Return the connection as a stream of the bytes in its binary messages, for tunnels.
+
+        Where messages begin and end means nothing: `receive` gives bytes as they arrive, of
+        messages of any size in bounded memory, and skips empty messages; `send` sends at most
+        64 KiB a message. A text message fails the connection with 1003. `aclose` closes the
+        connection with 1000. `send_eof` raises NotImplementedError: WebSocket has no half-close.
+
+        From its first `receive` until `aclose`, messages are for the stream alone: to
+        `Connection.receive`, or another stream, they give ConcurrencyError. Messages that were
+        sent between two of its messages by `Connection.send` are bytes of the stream to the peer.
+
+        As of any stream of anyio, each call is a checkpoint; one task may receive and one send.
+        EndOfStream is the normal end (1000, 1001 or no code); otherwise, and for whoever sends,
+        it is a `ConnectionClosedError`, which is a BrokenResourceError. After `aclose` it is
+        ClosedResourceError.
+
+        Cancelling: no byte that came is lost; of an item of more than 64 KiB a part may be sent.
+        """
+        return MessageByteStream(self)
 
     async def _wait_for_arrival(self) -> None:
         while not self._inbox:

@@ -257,7 +257,9 @@ class MessagePath:
                 f"cancel_on_close(incoming={self._incoming!r}) is in force on this connection: "
                 "its messages are not kept"
             )
-        return ConcurrencyError("another task is receiving from this connection already")
+        return ConcurrencyError(
+            "another task is receiving from this connection already, or its byte_stream() is in use"
+        )
 
     def _take_message(self) -> str | bytes:
         self._calls += 1

@@ -19,6 +19,7 @@ LAYERS = (
     ("anyws._core", "anyws._io"),
     ("anyws._auth", "anyws._message_path"),
     ("anyws._close_scope", "anyws._keepalive", "anyws._streams"),
+    ("anyws._byte_stream",),
     ("anyws._connection",),
     ("anyws._lifetime",),
     ("anyws._tasks",),

@@ -80,6 +80,22 @@ async def send_json_at_the_limit(run: Run, carrier: str, role: Role) -> None:
         check((await check_usable(ws, witness))[1], sent, "messages on the wire")
 
 
+async def send_bytes_as_stream(run: Run, carrier: str, role: Role) -> None:
+    """The same for bytes: of an item that fits into a message, all is sent or nothing."""
+    async with joined(run, carrier, role, capacity=100, write_limit=100) as (ws, witness):
+        sent = await fill(ws, witness, carrier)
+        stream = ws.byte_stream()
+
+        async def send_two() -> None:
+            for item in (bytes(500), b"b"):
+                await stream.send(item)
+                sent.append(item)
+
+        async with beside(witness.read_on):
+            await run.operate("byte_stream.send", send_two)
+        check((await check_usable(ws, witness))[1], sent, "messages on the wire")
+
+
 async def send_behind_fragments(run: Run, carrier: str, role: Role) -> None:
     """Another task is in the middle of a fragmented message."""
     async with joined(run, carrier, role) as (ws, witness):
@@ -320,6 +336,7 @@ SCENARIOS = [
     *for_roles(send),
     *for_roles(send_at_the_limit),
     *for_roles(send_json_at_the_limit),
+    *for_roles(send_bytes_as_stream),
     *for_roles(send_behind_fragments),
     *for_roles(send_among_others, ("memory",)),
     *for_roles(send_at_the_end, ("memory",)),
