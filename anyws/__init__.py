@@ -27,6 +27,7 @@ from ._errors import (
     HandshakeError,
     HandshakeRejected,
     InvalidHandshake,
+    InvalidJSON,
     InvalidURI,
     LocalProtocolError,
     MessageTypeError,
@@ -39,7 +40,7 @@ from ._errors import (
 )
 from ._io.listen import inherited_sockets
 from ._message_path import Skipped
-from ._options import ConnectionOptions
+from ._options import ConnectionOptions, JSONCodec
 from ._payload import Data
 from ._reconnect import Reconnecting, reconnect
 from ._retry import Retry
@@ -76,7 +77,9 @@ __all__ = [
     "Headers",
     "HeadersLike",
     "InvalidHandshake",
+    "InvalidJSON",
     "InvalidURI",
+    "JSONCodec",
     "LocalProtocolError",
     "Member",
     "MessageTypeError",

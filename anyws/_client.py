@@ -121,7 +121,8 @@ def connect(
             behind the subprotocol "bearer"; a cookie jar decides by itself.
         open_timeout: seconds for everything until the connection is open; None for no limit.
         options: see `ConnectionOptions`: `close_timeout`, `ping_interval`, `ping_timeout`,
-            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `send_timeout`, `logger`.
+            `max_size`, `max_fragments`, `max_buffer`, `write_limit`, `send_timeout`,
+            `json_codec`, `logger`.
 
     Raises:
         InvalidURI: the URI is not one of WebSocket.

@@ -18,8 +18,9 @@ from logging import INFO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio.abc import ObjectStream, SocketAttribute
+from anyio.abc import ByteStream, ObjectStream, SocketAttribute
 
+from ._byte_stream import MessageByteStream
 from ._close_scope import CloseScope, Incoming
 from ._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig
 from ._core.extensions import Extension, new_codecs
@@ -40,6 +41,7 @@ from ._errors import (
     RemoteProtocolError,
 )
 from ._io.transport import Timer, Transport, Waiter
+from ._json import from_json, to_json
 from ._keepalive import Keepalive
 from ._logging import describe_address, escaped, log
 from ._message_path import CALLS_A_TURN, MessagePath, State, Verdict
@@ -339,6 +341,20 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             raise MessageTypeError("binary", message)
         return message
 
+    async def receive_json(self) -> Any:
+        """Receive one message, which must be JSON in text, and return its value.
+
+        What the value is made of is up to `json_codec`.
+
+        Raises:
+            InvalidJSON: it is not; the error carries it, and the connection stays usable.
+            MessageTypeError: it is binary; the same holds.
+            ConnectionClosed, ConcurrencyError: as `receive`.
+
+        Cancelling, concurrency: as `receive`.
+        """
+        return from_json(await self.receive_text(), self._options.json_codec)
+
     def __aiter__(self) -> Connection:
         """Iterate over messages until the connection ends.
 
@@ -365,6 +381,27 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 connection with 1009.
         """
         return ReceiveStream(self, max_size)
+
+    def byte_stream(self) -> ByteStream:
+        """Return the connection as a stream of the bytes in its binary messages, for tunnels.
+
+        Where messages begin and end means nothing: `receive` gives bytes as they arrive, of
+        messages of any size in bounded memory, and skips empty messages; `send` sends at most
+        64 KiB a message. A text message fails the connection with 1003. `aclose` closes the
+        connection with 1000. `send_eof` raises NotImplementedError: WebSocket has no half-close.
+
+        From its first `receive` until `aclose`, messages are for the stream alone: to
+        `Connection.receive`, or another stream, they give ConcurrencyError. Messages that were
+        sent between two of its messages by `Connection.send` are bytes of the stream to the peer.
+
+        As of any stream of anyio, each call is a checkpoint; one task may receive and one send.
+        EndOfStream is the normal end (1000, 1001 or no code); otherwise, and for whoever sends,
+        it is a `ConnectionClosedError`, which is a BrokenResourceError. After `aclose` it is
+        ClosedResourceError.
+
+        Cancelling: no byte that came is lost; of an item of more than 64 KiB a part may be sent.
+        """
+        return MessageByteStream(self)
 
     async def _wait_for_arrival(self) -> None:
         while not self._inbox:
@@ -611,6 +648,27 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 await self._send_later(data, text, compress)
             else:
                 await self._send_iterable(data, text, compress)
+
+    # Any: what JSON has a form for is up to the codec.
+    async def send_json(self, value: Any, *, compress: bool | None = None) -> None:
+        """Send a value as JSON in one text message (RFC 6455 §6.1, RFC 8259).
+
+        It is written at once, in one go, by `json_codec`; then the message is sent as by `send`.
+
+        Args:
+            value: of a type that the codec takes.
+            compress: as for `send`.
+
+        Raises:
+            TypeError, ValueError: JSON has no form for the value, NaN and infinity for instance;
+                nothing was sent. Another `json_codec` may raise something else.
+            ConnectionClosed, LocalProtocolError, ConcurrencyError: as `send`; nothing was sent.
+
+        Cancelling: nothing was sent.
+        Concurrency: any number of tasks.
+        """
+        data = to_json(value, self._options.json_codec)
+        await self.send(data, text=True, compress=compress)
 
     async def _send_later(self, data: Data, text: bool | None, compress: bool | None) -> None:
         """Send a whole message that has to wait, or is too large to be made ready in one go."""

@@ -14,6 +14,7 @@ WebSocketError
 │  ├─ LocalProtocolError
 │  └─ RemoteProtocolError
 ├─ MessageTypeError              also TypeError
+├─ InvalidJSON                   also ValueError
 ├─ ConcurrencyError              also anyio.BusyResourceError
 └─ QueueFull                     also anyio.WouldBlock
 
@@ -41,6 +42,7 @@ __all__ = [
     "HandshakeRejected",
     "Initiator",
     "InvalidHandshake",
+    "InvalidJSON",
     "InvalidURI",
     "LocalProtocolError",
     "MessageTypeError",
@@ -198,6 +200,22 @@ class MessageTypeError(WebSocketError, TypeError):
     def __str__(self) -> str:
         kind = "text" if isinstance(self.message, str) else "binary"
         return f"received a {kind} message of length {len(self.message)}, expected {self._expected}"
+
+
+class InvalidJSON(WebSocketError, ValueError):
+    """A text message came that is not JSON; `__cause__` is what the codec made of it.
+
+    Attributes:
+        message: the message that was received, so that it is not lost.
+    """
+
+    def __init__(self, message: str, problem: str) -> None:
+        super().__init__(message, problem)
+        self.message = message
+        self._problem = problem
+
+    def __str__(self) -> str:
+        return f"received a text message of length {len(self.message)}, no JSON: {self._problem}"
 
 
 class ConcurrencyError(WebSocketError, anyio.BusyResourceError):

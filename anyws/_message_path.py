@@ -65,7 +65,7 @@ class Skipped(enum.Enum):
 
 
 # Looking up a member of an enum costs as much as the comparison itself.
-_OPEN = State.OPEN
+_CONNECTING, _OPEN = State.CONNECTING, State.OPEN
 _NOT_OPEN, _BUSY, _FULL, _FAILED = Skipped
 
 
@@ -317,6 +317,8 @@ class MessagePath:
         self._transport.flush_soon()
 
     def _begin_receiving(self) -> None:
+        if self._state is _CONNECTING:
+            self._look_up()
         if self._receiving or self._incoming != "keep":
             raise self._busy()
         self._receiving = True
@@ -327,7 +329,9 @@ class MessagePath:
                 f"cancel_on_close(incoming={self._incoming!r}) is in force on this connection: "
                 "its messages are not kept"
             )
-        return ConcurrencyError("another task is receiving from this connection already")
+        return ConcurrencyError(
+            "another task is receiving from this connection already, or its byte_stream() is in use"
+        )
 
     def _take_message(self) -> str | bytes:
         self._calls += 1

@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 __all__ = [
     "DEFAULT_USER_AGENT",
     "OPEN_TIMEOUT",
     "ConnectionKeywords",
     "ConnectionOptions",
+    "EncodesJSON",
+    "JSONCodec",
     "LoggerLike",
     "check_count",
     "check_seconds",
@@ -22,6 +24,28 @@ __all__ = [
 ]
 
 LoggerLike = logging.Logger | logging.LoggerAdapter[Any]
+
+
+class JSONCodec(Protocol):
+    """What writes and reads JSON: the modules `json` and `orjson`, or an object like these."""
+
+    # Any: only the application knows which values its codec takes and gives.
+    def dumps(self, value: Any, /) -> str | bytes:
+        """Return a value as JSON; bytes are UTF-8."""
+
+    def loads(self, text: str, /) -> Any:
+        """Return the value of JSON."""
+
+
+class EncodesJSON(Protocol):
+    """The same with the names of `msgspec.json`."""
+
+    def encode(self, value: Any, /) -> str | bytes:
+        """Return a value as JSON; bytes are UTF-8."""
+
+    def decode(self, text: str, /) -> Any:
+        """Return the value of JSON."""
+
 
 #: Sent as User-Agent and as Server; no version, which would only help an attacker.
 DEFAULT_USER_AGENT = "anyws"
@@ -50,6 +74,8 @@ class ConnectionOptions:
     write_limit: int = 1 << 16
     #: None: keepalive finds out a peer that does not read, and how long a send may take depends.
     send_timeout: float | None = None
+    #: None: the standard library, for it is always there; others are several times faster.
+    json_codec: JSONCodec | EncodesJSON | None = None
     logger: LoggerLike = logging.getLogger("anyws")  # noqa: RUF009  # one for all, on purpose
 
     def __post_init__(self) -> None:
@@ -61,6 +87,7 @@ class ConnectionOptions:
         check_count("max_buffer", self.max_buffer)
         check_count("write_limit", self.write_limit)
         check_seconds("send_timeout", self.send_timeout, optional=True, positive=True)
+        _check_json_codec(self.json_codec)
         if self.max_size is not None and self.max_buffer < self.max_size:
             # One whole message must always fit, or it could never be received.
             object.__setattr__(self, "max_buffer", self.max_size)
@@ -77,6 +104,7 @@ class ConnectionKeywords(TypedDict, total=False):
     max_buffer: int
     write_limit: int
     send_timeout: float | None
+    json_codec: JSONCodec | EncodesJSON | None
     logger: LoggerLike | None
 
 
@@ -134,3 +162,12 @@ def check_count(name: str, value: int | None, *, optional: bool = False, at_leas
         raise TypeError(f"{name} is {value!r}, expected an int" + (" or None" * optional))
     if value < at_least:
         raise ValueError(f"{name} is {value}, expected at least {at_least}")
+
+
+def _check_json_codec(value: object) -> None:
+    known = (("dumps", "loads"), ("encode", "decode"))
+    if value is not None and not any(all(hasattr(value, name) for name in pair) for pair in known):
+        raise TypeError(
+            f"json_codec is {value!r}, "
+            "expected an object with dumps and loads, or with encode and decode"
+        )

@@ -137,7 +137,8 @@ def serve(
         open_timeout: seconds for TLS, the request and the hooks together; None for no limit.
         options: the ten above, and those of `ConnectionOptions`: `close_timeout`,
             `ping_interval`, `ping_timeout`, `max_size`, `max_fragments`, `max_buffer`,
-            `write_limit`, `send_timeout`, `logger`.
+            `write_limit`, `send_timeout`,
+            `json_codec`, `logger`.
 
     Raises:
         OSError: an address cannot be bound.

@@ -21,7 +21,7 @@ from ._payload import WHOLE, Data, byte_size, to_payload
 if TYPE_CHECKING:
     from ._connection import Connection
 
-__all__ = ["FragmentedMessage", "ReceiveStream", "SendStream"]
+__all__ = ["FragmentedMessage", "ReceiveStream", "SendStream", "fail_receiving", "take_as_stream"]
 
 
 class ReceiveStream:
@@ -50,10 +50,7 @@ class ReceiveStream:
         connection._begin_receiving()
         try:
             if not connection._inbox:
-                if connection._verdict is not None and not connection._verdict.final:
-                    connection._drop_verdict()
-                connection._read_as_stream()
-                connection._caught_up()
+                take_as_stream(connection)
             await connection._wait_for_arrival()
         except BaseException:
             self._ended = connection._inbox_begins_whole
@@ -105,13 +102,7 @@ class ReceiveStream:
         self._size += byte_size(data)
         if self._max_size is not None and self._size > self._max_size:
             reason = f"incoming message of {self._size} bytes or more, limit {self._max_size}"
-            connection = self._connection
-            cause = RemoteProtocolError(reason)
-            connection._fail(CloseCode.MESSAGE_TOO_BIG, reason, cause)
-            # An error even if the connection had ended normally by then.
-            raise ConnectionClosedError(
-                connection._sent_close, connection._received_close, connection._initiator or "local"
-            ) from cause
+            raise fail_receiving(self._connection, CloseCode.MESSAGE_TOO_BIG, reason)
 
     def _leave(self) -> None:
         connection = self._connection
@@ -231,3 +222,23 @@ class SendStream(FragmentedMessage):
     async def _send_empty(self) -> None:
         """End a message that never began: it is an empty one."""
         await self._connection.send(b"", text=self._text, compress=self._compress)
+
+
+def take_as_stream(connection: Connection) -> None:
+    """Take the current message, or else the next one, as it comes: the inbox is empty."""
+    if connection._verdict is not None and not connection._verdict.final:
+        connection._drop_verdict()
+    connection._read_as_stream()
+    connection._caught_up()
+
+
+def fail_receiving(connection: Connection, code: int, reason: str) -> ConnectionClosedError:
+    """Fail the connection for what the peer sent; return the exception that says so."""
+    cause = RemoteProtocolError(reason)
+    connection._fail(code, reason, cause)
+    # An error even if the connection had ended normally by then.
+    closed = ConnectionClosedError(
+        connection._sent_close, connection._received_close, connection._initiator or "local"
+    )
+    closed.__cause__ = cause
+    return closed

@@ -167,6 +167,8 @@ async def test_a_hook_may_keep_what_it_finds_on_the_connection() -> None:
 
 NOT_YET: dict[str, Callable[[ServerConnection], Awaitable[object]]] = {
     "receive": ServerConnection.receive,
+    "receive as bytes": lambda ws: ws.byte_stream().receive(),
+    "receive as stream": lambda ws: ws.receive_stream().__aenter__(),
     "send": lambda ws: ws.send("hello"),
     "send fragments": lambda ws: ws.send(["hello"]),
     "ping": ServerConnection.ping,

@@ -212,6 +212,12 @@ def test_streaming_file_arrives_whole(backend: str, tmp_path: Path) -> None:
 
 
 @on_backends
+def test_tcp_tunnel_passes_bytes_both_ways(backend: str) -> None:
+    lines = run("tcp_tunnel.py", "--backend", backend)
+    assert lines == ["hello through the tunnel"]
+
+
+@on_backends
 def test_echo_client_prints_what_echo_server_sends_back(backend: str) -> None:
     other = BACKENDS[1 - BACKENDS.index(backend)]
     with running("echo_server.py", "--port", "0", "--backend", backend) as (_, uri):

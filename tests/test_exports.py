@@ -30,6 +30,7 @@ ERRORS: dict[str, tuple[type, ...]] = {
     "RemoteProtocolError": (anyws.ProtocolError,),
     "MessageTypeError": (anyws.WebSocketError, TypeError),
     "QueueFull": (anyws.WebSocketError, anyio.WouldBlock),
+    "InvalidJSON": (anyws.WebSocketError, ValueError),
     "ConcurrencyError": (anyws.WebSocketError, anyio.BusyResourceError),
 }
 

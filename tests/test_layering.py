@@ -15,10 +15,11 @@ PACKAGE = Path(anyws.__file__).parent
 # From the bottom to the top: a module imports from its own layer and from those below it.
 LAYERS = (
     ("anyws._build", "anyws._errors", "anyws._logging", "anyws._options", "anyws._stats"),
-    ("anyws._payload", "anyws._retry"),
+    ("anyws._json", "anyws._payload", "anyws._retry"),
     ("anyws._core", "anyws._io"),
     ("anyws._auth", "anyws._cookies", "anyws._digest", "anyws._message_path"),
     ("anyws._close_scope", "anyws._keepalive", "anyws._outlet", "anyws._streams"),
+    ("anyws._byte_stream",),
     ("anyws._connection",),
     ("anyws._broadcast",),
     ("anyws._lifetime",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from typing import Any
@@ -20,6 +21,7 @@ DEFAULTS = {
     "max_buffer": 1024 * 1024,
     "write_limit": 64 * 1024,
     "send_timeout": None,
+    "json_codec": None,
     "logger": logging.getLogger("anyws"),
 }
 
@@ -51,6 +53,8 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ("write_limit", 1),
         ("send_timeout", 0.5),
         ("send_timeout", None),
+        ("json_codec", json),
+        ("json_codec", None),
         ("logger", logging.LoggerAdapter(logging.getLogger("other"))),
     ],
 )
@@ -105,8 +109,9 @@ def test_a_value_out_of_range_is_a_value_error(name: str, value: float, message:
         (
             "max_message_size",
             1,
-            "unknown option 'max_message_size'; known are close_timeout, logger, max_buffer, "
-            "max_fragments, max_size, ping_interval, ping_timeout, send_timeout, write_limit",
+            "unknown option 'max_message_size'; known are close_timeout, json_codec, logger, "
+            "max_buffer, max_fragments, max_size, ping_interval, ping_timeout, send_timeout, "
+            "write_limit",
         ),
     ],
 )

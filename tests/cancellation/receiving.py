@@ -123,6 +123,52 @@ async def receive_kinds(run: Run, carrier: str, role: Role) -> None:
         check(received + rest, ["text", b"binary"], "received")
 
 
+async def receive_json(run: Run, carrier: str, role: Role) -> None:
+    """Values come in text messages."""
+    received: list[str | bytes] = []
+    async with joined(run, carrier, role) as (ws, witness):
+
+        async def receive_all() -> None:
+            for _ in range(2):
+                received.append(await ws.receive_json())
+
+        async with beside(partial(witness.say, '"0"', '"1"')):
+            await run.operate("Connection.receive_json", receive_all)
+        rest, _ = await check_usable(ws, witness)
+        check(received + [str(each).strip('"') for each in rest], ["0", "1"], "received")
+
+
+async def receive_bytes_as_stream(run: Run, carrier: str, role: Role) -> None:
+    """Bytes come in messages and fragments, some of them larger than what is asked for."""
+    frames = [
+        Frame(BINARY, b"abc"),
+        Frame(BINARY),
+        Frame(BINARY, b"d", fin=False),
+        Frame(CONTINUATION, b"efghijkl", fin=False),
+        Frame(CONTINUATION, b"m"),
+    ]
+    expected = b"abcdefghijklm"
+    received: list[bytes] = []
+    async with joined(run, carrier, role, max_size=5) as (ws, witness):
+        stream = ws.byte_stream()
+
+        async def receive_all() -> None:
+            while sum(map(len, received)) < len(expected):
+                received.append(await stream.receive(2))
+
+        async def talk() -> None:
+            for frame in frames:
+                await settle()
+                await witness.send(frame)
+
+        async with beside(talk):
+            await run.operate("byte_stream.receive", receive_all)
+            await receive_all()
+        check(b"".join(received), expected, "received")
+        await stream.aclose()
+        await check_closed(ws, witness, 1000)
+
+
 async def iterate(run: Run, carrier: str, role: Role) -> None:
     """Iteration over messages that come one by one, up to the end of the connection."""
     numbers = ["0", "1", "2"]
@@ -223,6 +269,8 @@ SCENARIOS = [
     *for_roles(receive_from_silence, ("memory",), needs_virtual=True),
     *for_roles(receive_too_big, ("memory",)),
     *for_roles(receive_kinds, ("memory",)),
+    *for_roles(receive_json),
+    *for_roles(receive_bytes_as_stream),
     *for_roles(iterate),
     *for_roles(receive_at_the_end),
     *for_roles(receive_stream),

@@ -65,6 +65,37 @@ async def send_at_the_limit(run: Run, carrier: str, role: Role) -> None:
         check((await check_usable(ws, witness))[1], sent, "messages on the wire")
 
 
+async def send_json_at_the_limit(run: Run, carrier: str, role: Role) -> None:
+    """As many bytes as `write_limit` are queued, and the peer begins to read later."""
+    async with joined(run, carrier, role, capacity=100, write_limit=100) as (ws, witness):
+        sent = await fill(ws, witness, carrier)
+
+        async def send_two() -> None:
+            for number in (1, 2):
+                await ws.send_json([number])
+                sent.append(f"[{number}]")
+
+        async with beside(witness.read_on):
+            await run.operate("Connection.send_json", send_two)
+        check((await check_usable(ws, witness))[1], sent, "messages on the wire")
+
+
+async def send_bytes_as_stream(run: Run, carrier: str, role: Role) -> None:
+    """The same for bytes: of an item that fits into a message, all is sent or nothing."""
+    async with joined(run, carrier, role, capacity=100, write_limit=100) as (ws, witness):
+        sent = await fill(ws, witness, carrier)
+        stream = ws.byte_stream()
+
+        async def send_two() -> None:
+            for item in (bytes(500), b"b"):
+                await stream.send(item)
+                sent.append(item)
+
+        async with beside(witness.read_on):
+            await run.operate("byte_stream.send", send_two)
+        check((await check_usable(ws, witness))[1], sent, "messages on the wire")
+
+
 async def send_behind_fragments(run: Run, carrier: str, role: Role) -> None:
     """Another task is in the middle of a fragmented message."""
     async with joined(run, carrier, role) as (ws, witness):
@@ -341,6 +372,8 @@ async def ping_at_the_end(run: Run, carrier: str, role: Role) -> None:
 SCENARIOS = [
     *for_roles(send),
     *for_roles(send_at_the_limit),
+    *for_roles(send_json_at_the_limit),
+    *for_roles(send_bytes_as_stream),
     *for_roles(send_behind_fragments),
     *for_roles(send_among_others, ("memory",)),
     *for_roles(send_at_the_end, ("memory",)),
