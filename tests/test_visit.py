@@ -142,7 +142,7 @@ def test_locations_that_are_no_websocket_uris_are_errors(location: str, problem:
 
 @pytest.mark.parametrize("location", ["ws://example.com/", "http://example.com/?secret"])
 def test_tls_is_not_given_up(location: str) -> None:
-    with pytest.raises(HandshakeError, match="from wss to ws://example.com/, which") as caught:
+    with pytest.raises(HandshakeError, match=r"from wss to ws://example\.com/, which") as caught:
         visit("wss://example.com/").take_answer(redirect(location))
     assert "secret" not in str(caught.value)
 
@@ -161,7 +161,7 @@ def test_redirects_are_limited() -> None:
 def test_redirects_in_a_circle_are_found_out() -> None:
     v = visit(max_redirects=10)
     assert v.take_answer(redirect("/1"))
-    with pytest.raises(TooManyRedirects, match="in a circle, to ws://example.com/a/b again"):
+    with pytest.raises(TooManyRedirects, match=r"in a circle, to ws://example\.com/a/b again"):
         v.take_answer(redirect("/a/b?q=1"))
 
 
