@@ -588,7 +588,10 @@ class Serving(Coroutine[Any, Any, None]):
             raise
         finally:
             server._ended.set()
-            await self._background.aclose()
+            try:
+                await self._background.aclose()
+            finally:
+                server._entrance.let_go()
 
     async def _stop_quickly(self, server: Server) -> None:
         """Cancel every handler; each tells its peer, within the grace."""
