@@ -107,6 +107,10 @@ class Entrance:
             if arrival.stage is not None:
                 arrival.stage.cancel()
 
+    def let_go(self) -> None:
+        """Tell the server nothing any more: it has ended, and the two would hold each other."""
+        self._entered = self._left = _ignore
+
     # From an accepted socket to an open connection
 
     def _accept(self, sock: Socket) -> None:
@@ -242,3 +246,7 @@ class Entrance:
         for arrival in tuple(self._admission.arrivals)[:_CUT_AT_ONCE]:
             if now - arrival.began >= PATIENCE:
                 self._cut_short(arrival)
+
+
+def _ignore(_: object) -> None:
+    pass

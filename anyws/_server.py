@@ -340,8 +340,9 @@ class Server:
     async def drain(self, over: float = 0, *, code: int = 1001, reason: str = "") -> None:
         """Stop accepting, and leave the connections open, or close them one by one.
 
-        Refuses handshakes with 503. Open connections go on, for a deploy that waits for their
-        handlers: `wait_closed` tells when the last one has ended. Or, with `over`, each is closed
+        Refuses handshakes with 503; with a `health` check those that still come too, if the port is
+        this server's alone. Open connections go on, for a deploy that waits for their handlers:
+        `wait_closed` tells when the last one has ended. Or, with `over`, each is closed
         at a random moment within so many seconds, so that the clients do not come back all at
         once; this returns when they are closed, then.
 
@@ -589,7 +590,10 @@ class Serving(Coroutine[Any, Any, None]):
             raise
         finally:
             server._ended.set()
-            await self._background.aclose()
+            try:
+                await self._background.aclose()
+            finally:
+                server._entrance.let_go()
 
     async def _stop_quickly(self, server: Server) -> None:
         """Cancel every handler; each tells its peer, within the grace."""

@@ -20,7 +20,7 @@ import trio
 from anyio.lowlevel import checkpoint
 from trio.testing import MockClock
 
-import anyws._server
+import anyws._entrance
 from anyws import Request, Response, Server, ServerConnection, connect, serve
 from anyws.testing import UPGRADE, RawPeer
 
@@ -210,7 +210,7 @@ async def test_the_oldest_handshakes_make_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """R-C4: so that one who means it gets in, and there are never more than may be."""
-    monkeypatch.setattr(anyws._server, "PATIENCE", 0.01)
+    monkeypatch.setattr(anyws._entrance, "PATIENCE", 0.01)
     log = PendingLog()
     async with serve(
         echo,
@@ -292,7 +292,7 @@ async def test_a_crowd_that_comes_and_goes_leaves_no_timer() -> None:
 async def test_a_handshake_whose_hook_waits_makes_room_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(anyws._server, "PATIENCE", 0.01)
+    monkeypatch.setattr(anyws._entrance, "PATIENCE", 0.01)
 
     async def hook(_: ServerConnection, request: Request) -> None:
         if request.path == "/wait":
@@ -314,7 +314,7 @@ async def test_the_oldest_handshakes_make_room_when_files_run_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R-C4"""
-    monkeypatch.setattr(anyws._server, "PATIENCE", 0.0)
+    monkeypatch.setattr(anyws._entrance, "PATIENCE", 0.0)
     async with serve(echo, "127.0.0.1") as server:
         with strangers(server, 3) as sockets:
             await arrived(server, 3)

@@ -149,11 +149,11 @@ async def test_unknown_path_is_answered_with_404_that_names_it() -> None:
         ("HEAD /nothing HTTP/1.1", 404),
         ("POST /nothing HTTP/1.1", 404),
         ("CONNECT localhost:80 HTTP/1.1", 404),
-        ("GET chat/tea HTTP/1.1", 404),
+        ("GET chat/tea HTTP/1.1", 400),
         ("GET http://localhost/chat/tea HTTP/1.1", 426),
         ("GET http://localhost/nothing HTTP/1.1", 404),
         ("GET http://localhost HTTP/1.1", 426),
-        ("GET ?/chat/tea HTTP/1.1", 426),
+        ("GET ?/chat/tea HTTP/1.1", 400),
     ],
 )
 async def test_any_request_is_answered(request_line: str, status: int) -> None:
