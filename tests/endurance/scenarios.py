@@ -16,6 +16,7 @@ from .crowd import crowd, secure_crowd
 from .ends import ENDS
 from .figures import Figures
 from .leaks import leaks
+from .restarts import restarts
 from .rolling import rolling
 from .shutdown import shutdown
 
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, Scenario] = {
     "leaks": Scenario(leaks, "connections", 3 * len(ENDS), 10_000),
     "broadcast": Scenario(broadcasting, "connections", 20, 1000),
     "rolling": Scenario(rolling, "clients", 30, 100),
+    "restarts": Scenario(restarts, "deaths", 3, 50),
     "unread": Scenario(unread, "messages", 1000, 10_000),
     "cancelled_receives": Scenario(cancelled_receives, "cancellations", 200, 100_000),
     "cancelled_sends": Scenario(cancelled_sends, "cancellations", 100, 1000),
