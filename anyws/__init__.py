@@ -30,6 +30,7 @@ from ._errors import (
     MessageTypeError,
     NegotiationError,
     ProtocolError,
+    ProxyError,
     RemoteProtocolError,
     WebSocketError,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "Opcode",
     "Origins",
     "ProtocolError",
+    "ProxyError",
     "ReceiveStream",
     "Reconnecting",
     "RemoteProtocolError",

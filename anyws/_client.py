@@ -28,7 +28,7 @@ from ._io.dial import dial_tcp, dial_unix
 from ._io.pull import PullReceiver
 from ._io.reactors import new_reactor
 from ._io.socket_transport import SocketTransport
-from ._io.transport import Reactor, Transport
+from ._io.transport import Reactor, Receiver, Transport
 from ._lifetime import Background, Block, TaskGroupLike
 from ._options import (
     DEFAULT_USER_AGENT,
@@ -41,6 +41,8 @@ from ._options import (
 
 if TYPE_CHECKING:
     import ssl as stdlib_ssl
+
+    from ._tunnel import Tunnel
 
 __all__ = ["ClientConnection", "Connecting", "connect", "wrap_client"]
 
@@ -63,6 +65,8 @@ def connect(
     compression: Literal["deflate"] | Deflate | None = None,
     ssl: stdlib_ssl.SSLContext | None = None,
     server_hostname: str | None = None,
+    proxy: str | None = None,
+    proxy_ssl: stdlib_ssl.SSLContext | None = None,
     path: str | bytes | os.PathLike[str] | None = None,
     stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None = None,
     local_host: str | None = None,
@@ -91,6 +95,10 @@ def connect(
             messages (RFC 7692). It takes CPU time, and memory for each connection.
         ssl: for `wss`; None is the default context, which verifies.
         server_hostname: the name in the server's certificate, if it is not the URI's host.
+        proxy: the URI of a proxy to go through: `http`, `https`, `socks4`, `socks4a`, `socks5` or
+            `socks5h`, with the user name and password for it, if it wants them. "env" takes what
+            the environment names, if anything. SOCKS takes the extra `socks`.
+        proxy_ssl: for an `https` proxy; None is the default context, which verifies.
         path: of a Unix socket to connect to; the URI still names Host and path.
         stream: a connected byte stream to use, or an async function that gives one; it is closed
             with the connection.
@@ -105,6 +113,7 @@ def connect(
         OSError: no address could be reached.
         TimeoutError: `open_timeout` ran out; it says in which step.
         HandshakeRejected: the server answered with another status than 101.
+        ProxyError: the proxy could not be reached, or did not let the connection through.
         HandshakeError: TLS or the opening handshake failed.
         TypeError, ValueError, LocalProtocolError: an argument cannot be used.
 
@@ -131,10 +140,27 @@ def connect(
             happy_eyeballs_delay=happy_eyeballs_delay,
         )
 
+    tunnel: Tunnel | None = None
+    if proxy is not None or proxy_ssl is not None:
+        from ._tunnel import find_tunnel  # few need a proxy
+
+        tunnel = find_tunnel(
+            proxy,
+            target,
+            functools.partial(
+                dial_tcp, local_host=local_host, happy_eyeballs_delay=happy_eyeballs_delay
+            ),
+            is_elsewhere=path is not None or stream is not None,
+            ssl=proxy_ssl,
+            default_ssl=_default_context,
+            user_agent=user_agent,
+        )
+
     return Connecting(
         target,
         dial,
         over_stream=stream is not None,
+        tunnel=tunnel,
         task_group=task_group,
         headers=headers,
         origin=origin,
@@ -195,6 +221,7 @@ class Connecting(Block[ClientConnection]):
         dial: Callable[[], Awaitable[Socket | ByteStream]],
         *,
         over_stream: bool,
+        tunnel: Tunnel | None,
         task_group: TaskGroup | TaskGroupLike | None,
         headers: HeadersLike,
         origin: str | None,
@@ -209,6 +236,7 @@ class Connecting(Block[ClientConnection]):
         self._uri = uri
         self._dial = dial
         self._over_stream = over_stream
+        self._tunnel = tunnel
         self._task_group = task_group
         self._subprotocols = subprotocols
         self._extensions = extensions
@@ -256,30 +284,44 @@ class Connecting(Block[ClientConnection]):
         # The task group is open by now, if there is one: it outlives this scope.
         with anyio.move_on_after(self._open_timeout):
             try:
-                transport = await self._new_transport(reactor, background)
+                transport, begin = await self._new_transport(reactor, background)
                 if self._ssl is not None:
-                    transport = await self._start_tls(transport)
-                return await self._shake_hands(transport)
+                    transport = await self._start_tls(transport, begin)
+                    begin = transport.start
+                return await self._shake_hands(transport, begin)
             except BaseException:
                 if transport is not None:
                     transport.abort()
                 raise
-        uri = self._uri
-        raise TimeoutError(
-            f"{self._step} {uri.host} port {uri.port} took too long: "
-            f"open_timeout is {self._open_timeout} s"
-        )
+        raise TimeoutError(f"{self._phase()} took too long: open_timeout is {self._open_timeout} s")
 
-    async def _new_transport(self, reactor: Reactor, background: Background) -> Transport:
+    def _phase(self) -> str:
+        """Say what is being done, for a timeout."""
+        through = ""
+        if self._tunnel is not None:
+            if self._tunnel.step:
+                return self._tunnel.step
+            through = f" through proxy {self._tunnel.proxy}"
+        return f"{self._step} {self._uri.host} port {self._uri.port}{through}"
+
+    async def _new_transport(
+        self, reactor: Reactor, background: Background
+    ) -> tuple[Transport, Callable[[Receiver], None]]:
+        """Return a transport to the server, and the function that starts it."""
         self._step = "connecting to"
+        if self._tunnel is not None:
+            return await self._tunnel.open(reactor)
         source = await self._dial()
         if isinstance(source, Socket):
-            return SocketTransport(reactor, source)
+            sock = SocketTransport(reactor, source)
+            return sock, sock.start
         transport = ByteStreamTransport(reactor, source)
         await background.start(transport)
-        return transport
+        return transport, transport.start
 
-    async def _start_tls(self, transport: Transport) -> Transport:
+    async def _start_tls(
+        self, transport: Transport, begin: Callable[[Receiver], None]
+    ) -> Transport:
         self._step = "the TLS handshake with"
         context = self._ssl() if callable(self._ssl) else self._ssl
         assert context is not None
@@ -287,17 +329,20 @@ class Connecting(Block[ClientConnection]):
 
         tls = TLSTransport(transport, context, self._server_hostname)
         try:
-            await tls.handshake()
+            await tls.handshake(begin)
         except OSError as exc:  # an SSLError, or the end of the connection
+            through = "" if self._tunnel is None else f" through proxy {self._tunnel.proxy}"
             raise HandshakeError(
-                f"the TLS handshake with {self._server_hostname} failed: {exc}"
+                f"the TLS handshake with {self._server_hostname}{through} failed: {exc}"
             ) from exc
         return tls
 
-    async def _shake_hands(self, transport: Transport) -> ClientConnection:
+    async def _shake_hands(
+        self, transport: Transport, begin: Callable[[Receiver], None]
+    ) -> ClientConnection:
         self._step = "the opening handshake with"
         puller = PullReceiver(transport)
-        transport.start(puller)
+        begin(puller)
         http = ClientHandshake()
         transport.write(http.send_request(self._request))
         response = await _receive_response(puller, http)

@@ -47,6 +47,8 @@ class ConnectKeywords(ConnectionKeywords, total=False):
     compression: Literal["deflate"] | Deflate | None
     ssl: stdlib_ssl.SSLContext | None
     server_hostname: str | None
+    proxy: str | None
+    proxy_ssl: stdlib_ssl.SSLContext | None
     path: str | bytes | os.PathLike[str] | None
     stream: Callable[[], Awaitable[ByteStream]] | None
     local_host: str | None

@@ -25,6 +25,7 @@ ERRORS: dict[str, tuple[type, ...]] = {
     "InvalidHandshake": (anyws.HandshakeError,),
     "NegotiationError": (anyws.InvalidHandshake,),
     "HandshakeRejected": (anyws.HandshakeError,),
+    "ProxyError": (anyws.HandshakeError,),
     "ProtocolError": (anyws.WebSocketError,),
     "LocalProtocolError": (anyws.ProtocolError,),
     "RemoteProtocolError": (anyws.ProtocolError,),
