@@ -116,6 +116,7 @@ def connect(
         ProxyError: the proxy could not be reached, or did not let the connection through.
         HandshakeError: TLS or the opening handshake failed.
         TypeError, ValueError, LocalProtocolError: an argument cannot be used.
+        ImportError: the proxy speaks SOCKS, and python-socks is not installed.
 
     Cancelling: the socket is closed before `Cancelled` goes on. Leaving the block while cancelled
         takes at most one second, for the Close frame.

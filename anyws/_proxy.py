@@ -57,6 +57,11 @@ class Proxy:
     def __str__(self) -> str:
         return f"{self.scheme}://{authority(self.host, self.port)}"
 
+    @property
+    def is_socks(self) -> bool:
+        """Whether it speaks SOCKS, and not HTTP."""
+        return self.scheme.startswith("socks")
+
 
 def authority(host: str, port: int) -> str:
     """Return `host:port`, with the brackets that an IPv6 address needs (RFC 3986 §3.2)."""
@@ -202,7 +207,7 @@ def _is_named(name: str, address: IPv4Address | IPv6Address | None, port: int, e
         match = _HOST_WITH_PORT.fullmatch(entry)
         assert match is not None
         entry, digits = match.groups()
-        if digits and int(digits) != port:
+        if digits and digits.lstrip("0") != str(port):
             return False
     if address is not None:
         return address == _address(entry)

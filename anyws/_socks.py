@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from python_socks.async_.trio import Proxy as TrioProxy
     from trio.socket import SocketType as TrioSocket
 
-__all__ = ["shake_hands"]
+__all__ = ["check_installed", "shake_hands"]
 
 # 10 years: python-socks takes a minute unless it is told how long, and cannot be told for ever. The
 # limit is `open_timeout`, which has been set by whoever calls.
@@ -34,23 +34,31 @@ _NO_LIMIT = 3e8
 _OF_THE_SERVER = frozenset({1, 3, 4, 5, 6, 91})
 
 
+def check_installed(proxy: Proxy) -> None:
+    """Check that python-socks is there.
+
+    Raises:
+        ImportError: it is not.
+    """
+    try:
+        import python_socks  # noqa: F401
+    except ImportError as exc:
+        raise ImportError(
+            f"proxy {proxy} needs python-socks, an extra: in a checkout, pip install '.[socks]'"
+        ) from exc
+
+
 async def shake_hands(sock: Socket, proxy: Proxy, target: URI) -> None:
     """Let the proxy at the other end of `sock` connect to the server.
 
     Raises:
         ProxyError: it did not, or what it says is not SOCKS.
         OSError: the server's name could not be looked up, which socks4 and socks5 leave to us.
-        RuntimeError: python-socks is not installed.
 
     Cancelling: the socket is of no further use; it may be closed or not.
     """
-    try:
-        import python_socks
-    except ImportError as exc:
-        raise RuntimeError(
-            f"proxy {proxy} needs python-socks: install the extra `socks`, from a checkout by "
-            "`pip install '.[socks]'`"
-        ) from exc
+    import python_socks
+
     host = target.host
     if proxy.scheme in ("socks4", "socks5"):
         host = await _look_up(proxy, target)

@@ -21,6 +21,7 @@ from ._io.socket_transport import SocketTransport
 from ._io.tls import TLSTransport
 from ._io.transport import Reactor, Receiver, Transport
 from ._proxy import Proxy, authority, choose_proxy
+from ._socks import check_installed, shake_hands
 
 __all__ = ["Tunnel", "find_tunnel"]
 
@@ -52,6 +53,7 @@ def find_tunnel(
     Raises:
         InvalidURI: the URI of the proxy cannot be used.
         ValueError: what is given does not go together.
+        ImportError: python-socks is not installed.
     """
     if is_elsewhere:
         if proxy not in (None, "env"):
@@ -62,6 +64,8 @@ def find_tunnel(
         raise ValueError(f"proxy_ssl is for https proxies, not for {chosen}")
     if chosen is None:
         return None
+    if chosen.is_socks:
+        check_installed(chosen)
     return Tunnel(chosen, target, dial, ssl=ssl or default_ssl, user_agent=user_agent)
 
 
@@ -109,27 +113,33 @@ class Tunnel:
 
         Cancelling: the socket is closed.
         """
-        proxy = self.proxy
-        self.step = f"connecting to proxy {proxy}"
+        self.step = f"connecting to proxy {self.proxy}"
         try:
-            sock = await self._dial(proxy.host, proxy.port)
+            sock = await self._dial(self.proxy.host, self.proxy.port)
         except OSError as exc:
             raise self._error("connecting to the proxy", str(exc)) from exc
-        if proxy.scheme not in ("http", "https"):
-            from ._socks import shake_hands  # python-socks is optional
+        opened = await (self._open_socks if self.proxy.is_socks else self._open_http)(sock, reactor)
+        self.step = ""
+        return opened
 
-            self.step = f"SOCKS through proxy {proxy}"
-            try:
-                await shake_hands(sock, proxy, self._target)
-            except BaseException:
-                sock.close()
-                raise
-            self.step = ""
-            transport: Transport = SocketTransport(reactor, sock)
-            return transport, transport.start
-        transport = SocketTransport(reactor, sock)
+    async def _open_socks(
+        self, sock: Socket, reactor: Reactor
+    ) -> tuple[Transport, Callable[[Receiver], None]]:
+        self.step = f"SOCKS through proxy {self.proxy}"
         try:
-            if proxy.scheme == "https":
+            await shake_hands(sock, self.proxy, self._target)
+        except BaseException:
+            sock.close()
+            raise
+        transport = SocketTransport(reactor, sock)
+        return transport, transport.start
+
+    async def _open_http(
+        self, sock: Socket, reactor: Reactor
+    ) -> tuple[Transport, Callable[[Receiver], None]]:
+        transport: Transport = SocketTransport(reactor, sock)
+        try:
+            if self.proxy.scheme == "https":
                 transport = await self._start_tls(transport)
             puller = PullReceiver(transport)
             transport.start(puller)
@@ -137,7 +147,6 @@ class Tunnel:
         except BaseException:
             transport.abort()
             raise
-        self.step = ""
         return transport, partial(puller.hand_over, unused=unused)
 
     async def _start_tls(self, transport: Transport) -> Transport:
@@ -147,11 +156,7 @@ class Tunnel:
         try:
             await tls.handshake()
         except OSError as exc:  # an SSLError, or the end of the connection
-            transport.abort()
             raise self._error("the TLS handshake with the proxy", str(exc)) from exc
-        except BaseException:
-            transport.abort()
-            raise
         return tls
 
     async def _connect(self, transport: Transport, puller: PullReceiver) -> bytes:
