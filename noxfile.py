@@ -29,7 +29,7 @@ def group(name: str) -> list[str]:
 
 def install_with_tests(session: nox.Session) -> None:
     """Install the checkout with every backend, compiled if it can be, and what the tests need."""
-    session.install("-e", ".[trio,uvloop]", *group("test"))
+    session.install("-e", ".[trio,uvloop,socks]", *group("test"))
 
 
 def install_sources(session: nox.Session, extras: str, *requirements: str) -> None:
@@ -51,7 +51,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def pure(session: nox.Session) -> None:
     """Run the tests on what is not compiled, recording branch coverage."""
-    install_sources(session, "trio,uvloop", *group("test"))
+    install_sources(session, "trio,uvloop,socks", *group("test"))
     session.run("python", "-m", "anyws", "--version")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
@@ -81,7 +81,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, and that every public name has one."""
-    install_sources(session, "trio,uvloop", *group("test"), *group("types"))
+    install_sources(session, "trio,uvloop,socks", *group("test"), *group("types"))
     session.run("mypy", "--strict")
     session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")
 
@@ -108,6 +108,14 @@ def interop(session: nox.Session) -> None:
     install_with_tests(session)
     for backend in ("trio", "asyncio", "uvloop"):
         session.run("python", "-m", "tests.interop.deflate", "--backend", backend, *session.posargs)
+
+
+@nox.session
+def proxies(session: nox.Session) -> None:
+    """Run the tests through proxies that others wrote; one that is not installed is left out."""
+    install_with_tests(session)
+    session.install(*group("proxies"))
+    session.run("pytest", "tests/proxies", *session.posargs)
 
 
 @nox.session

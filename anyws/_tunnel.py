@@ -25,8 +25,9 @@ from ._socks import check_installed, shake_hands
 
 __all__ = ["Tunnel", "find_tunnel"]
 
-# RFC 9110 §15.6.3 to §15.6.5: the proxy is well, and what is behind it is not.
-_OF_THE_SERVER = frozenset({502, 503, 504})
+
+# RFC 9110 §15.5.8; tinyproxy answers to a wrong password with 401, which is a server's.
+_UNAUTHENTICATED = frozenset({401, 407})
 
 
 def find_tunnel(
@@ -194,13 +195,13 @@ class Tunnel:
     def _refusal(self, response: Response) -> ProxyError:
         where = authority(self._target.host, self._target.port)
         status = f"HTTP {response.status_code} {response.reason_phrase}".rstrip()
-        if response.status_code == 407:
+        if response.status_code in _UNAUTHENTICATED:
             if self.proxy.user_info is None:
                 reason = f"{status}: the proxy asks for a user name and a password"
             else:
                 reason = f"{status}: the proxy does not take this user name and password"
             return self._error("authentication", reason, response)
-        if response.status_code in _OF_THE_SERVER:
+        if response.status_code >= 500:  # 502, 503 or 504; tinyproxy has 500
             reason = f"{status}: the proxy could not reach {where}"
         else:
             reason = f"{status}: the proxy refuses to connect to {where}"

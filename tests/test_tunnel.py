@@ -256,6 +256,20 @@ async def test_a_server_that_refuses_behind_the_proxy_is_no_error_of_the_proxy()
             r"HTTP 407 Who\?: the proxy asks for a user name and a password",
             id="407",
         ),
+        pytest.param(
+            401,
+            b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno",
+            "authentication",
+            r"HTTP 401 Unauthorized: the proxy asks for a user name and a password",
+            id="401",
+        ),
+        pytest.param(
+            500,
+            b"HTTP/1.1 500 Unable to connect\r\nContent-Length: 2\r\n\r\nno",
+            "CONNECT",
+            "HTTP 500 Unable to connect: the proxy could not reach",
+            id="500",
+        ),
     ],
 )
 async def test_a_refusal_carries_the_answer_and_says_what_it_means(
