@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket as stdlib_socket
 import ssl as stdlib_ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,7 @@ async def test_a_proxy_that_is_not_there_is_named() -> None:
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is one loopback address only")
 async def test_the_local_address_is_that_of_the_way_to_the_proxy() -> None:
     async def script(peer: RawPeer) -> None:
         assert peer.stream.extra(SocketAttribute.remote_address)[0] == "127.0.0.2"
