@@ -13,8 +13,8 @@ nox.options.default_venv_backend = "virtualenv"
 PYTHONS = ("3.11", "3.12", "3.13")
 COVERAGE_FLOOR = 97
 
-# They wait for what others' programs do, and have a session: see `frontends`.
-OWN_SESSION = ("--ignore=tests/frontends",)
+# They wait for what others' programs do, and have sessions: see `frontends` and `proxies`.
+OWN_SESSION = ("--ignore=tests/frontends", "--ignore=tests/proxies")
 
 FAIL_UNLESS_COMPILED = """
 import sys
@@ -32,7 +32,7 @@ def group(name: str) -> list[str]:
 
 def install_with_tests(session: nox.Session) -> None:
     """Install the checkout with every backend, compiled if it can be, and what the tests need."""
-    session.install("-e", ".[trio,uvloop,routing]", *group("test"))
+    session.install("-e", ".[trio,uvloop,routing,socks]", *group("test"))
 
 
 def install_sources(session: nox.Session, extras: str, *requirements: str) -> None:
@@ -54,7 +54,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def pure(session: nox.Session) -> None:
     """Run the tests on what is not compiled, recording branch coverage."""
-    install_sources(session, "trio,uvloop,routing", *group("test"))
+    install_sources(session, "trio,uvloop,routing,socks", *group("test"))
     session.run("python", "-m", "anyws", "--version")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *OWN_SESSION, *session.posargs)
@@ -84,7 +84,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, and that every public name has one."""
-    install_sources(session, "trio,uvloop,routing", *group("test"), *group("types"))
+    install_sources(session, "trio,uvloop,routing,socks", *group("test"), *group("types"))
     session.run("mypy", "--strict")
     session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")
 
@@ -118,6 +118,14 @@ def frontends(session: nox.Session) -> None:
     """Run the tests behind nginx and HAProxy; one that is not installed is left out."""
     install_sources(session, "trio,uvloop", *group("test"))
     session.run("pytest", "tests/frontends", *session.posargs)
+
+
+@nox.session
+def proxies(session: nox.Session) -> None:
+    """Run the tests through proxies that others wrote; one that is not installed is left out."""
+    install_with_tests(session)
+    session.install(*group("proxies"))
+    session.run("pytest", "tests/proxies", *session.posargs)
 
 
 @nox.session

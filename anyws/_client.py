@@ -31,7 +31,7 @@ from ._io.dial import dial_tcp, dial_unix
 from ._io.pull import PullReceiver
 from ._io.reactors import new_reactor
 from ._io.socket_transport import SocketTransport
-from ._io.transport import Reactor, Transport
+from ._io.transport import Reactor, Receiver, Transport
 from ._io.turns import Turn
 from ._lifetime import Background, Block, TaskGroupLike
 from ._options import (
@@ -49,7 +49,12 @@ if TYPE_CHECKING:
     import ssl as stdlib_ssl
     from http.cookiejar import CookieJar
 
+    from ._tunnel import Tunnel
+
 __all__ = ["ClientConnection", "Connecting", "connect", "wrap_client"]
+
+# Makes something the receiver of a transport.
+Begin = Callable[[Receiver], None]
 
 
 class ClientConnection(Connection):
@@ -72,6 +77,8 @@ def connect(
     compression: Literal["deflate"] | Deflate | None = None,
     ssl: stdlib_ssl.SSLContext | None = None,
     server_hostname: str | None = None,
+    proxy: str | None = None,
+    proxy_ssl: stdlib_ssl.SSLContext | None = None,
     path: str | bytes | os.PathLike[str] | None = None,
     stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None = None,
     local_host: str | None = None,
@@ -108,6 +115,10 @@ def connect(
             messages (RFC 7692). It takes CPU time, and memory for each connection.
         ssl: for `wss`; None is the default context, which verifies.
         server_hostname: the name in the server's certificate, if it is not the URI's host.
+        proxy: the URI of a proxy to go through: `http`, `https`, `socks4`, `socks4a`, `socks5` or
+            `socks5h`, with the user name and password for it, if it wants them. "env" takes what
+            the environment names, if anything. SOCKS takes the extra `socks`.
+        proxy_ssl: for an `https` proxy; None is the default context, which verifies.
         path: of a Unix socket to connect to; the URI still names Host and path.
         stream: a connected byte stream to use, or an async function that gives one; it is closed
             with the connection.
@@ -129,9 +140,11 @@ def connect(
         OSError: no address could be reached.
         TimeoutError: `open_timeout` ran out; it says in which step.
         HandshakeRejected: the server answered with another status than 101.
+        ProxyError: the proxy could not be reached, or did not let the connection through.
         TooManyRedirects: more than `max_redirects`, or in a circle.
         HandshakeError: TLS or the opening handshake failed.
         TypeError, ValueError, LocalProtocolError: an argument cannot be used.
+        ImportError: the proxy speaks SOCKS, and python-socks is not installed.
 
     Cancelling: the socket is closed before `Cancelled` goes on. Leaving the block while cancelled
         takes at most one second, for the Close frame.
@@ -156,9 +169,20 @@ def connect(
         None if cookies is None else CookieSource(cookies, target),
         max_redirects,
     )
+    way = Way(
+        path,
+        stream,
+        local_host,
+        happy_eyeballs_delay,
+        one_at_a_time,
+        proxy,
+        proxy_ssl,
+        user_agent,
+    )
+    way.tunnel_to(target)  # what is wrong is found out now
     return Connecting(
         Visit(target, asking),
-        Way(path, stream, local_host, happy_eyeballs_delay, one_at_a_time),
+        way,
         task_group=task_group,
         ssl=ssl or _default_context,
         server_hostname=server_hostname,
@@ -216,6 +240,9 @@ class Way:
     local_host: str | None
     happy_eyeballs_delay: float
     one_at_a_time: bool
+    proxy: str | None
+    proxy_ssl: stdlib_ssl.SSLContext | None
+    user_agent: str | None
 
     def leads_to(self, visit: Visit) -> bool:
         """Say whether it leads to whom a visit goes next, after it has led to somebody."""
@@ -223,8 +250,28 @@ class Way:
             return False  # it was for one request
         return visit.is_at_home or (self.stream is None and self.path is None)
 
+    def tunnel_to(self, uri: URI) -> Tunnel | None:
+        """Return the way through a proxy, None if there is a direct one.
+
+        Raises:
+            InvalidURI, ValueError, ImportError: the proxy cannot be used.
+        """
+        if self.proxy is None and self.proxy_ssl is None:
+            return None
+        from ._tunnel import find_tunnel  # few need a proxy
+
+        return find_tunnel(
+            self.proxy,
+            uri,
+            self._dial_tcp,
+            is_elsewhere=self.path is not None or self.stream is not None,
+            ssl=self.proxy_ssl,
+            default_ssl=_default_context,
+            user_agent=self.user_agent,
+        )
+
     async def dial(self, uri: URI) -> Socket | ByteStream:
-        """Connect.
+        """Connect directly.
 
         Raises:
             OSError: nobody could be reached.
@@ -235,9 +282,12 @@ class Way:
             return await self.stream() if callable(self.stream) else self.stream
         if self.path is not None:
             return await dial_unix(self.path)
+        return await self._dial_tcp(uri.host, uri.port)
+
+    async def _dial_tcp(self, host: str, port: int) -> Socket:
         return await dial_tcp(
-            uri.host,
-            uri.port,
+            host,
+            port,
             local_host=self.local_host,
             happy_eyeballs_delay=self.happy_eyeballs_delay,
         )
@@ -267,6 +317,7 @@ class Connecting(Block[ClientConnection]):
         self._open_timeout = open_timeout
         self._options = options
         self._step = ""
+        self._tunnel: Tunnel | None = None  # of this attempt
         self._refusal: Response | None = None  # whose body has not come whole
 
     def __await__(self) -> Generator[Any, Any, ClientConnection]:
@@ -301,11 +352,17 @@ class Connecting(Block[ClientConnection]):
                     return connection
         if self._refusal is not None:
             raise HandshakeRejected(self._refusal)
-        uri = self._visit.uri
-        raise TimeoutError(
-            f"{self._step} {uri.host} port {uri.port} took too long: "
-            f"open_timeout is {self._open_timeout} s"
-        )
+        raise TimeoutError(f"{self._phase()} took too long: open_timeout is {self._open_timeout} s")
+
+    def _phase(self) -> str:
+        """Say what is being done, for a timeout."""
+        uri, tunnel = self._visit.uri, self._tunnel
+        if tunnel is not None and tunnel.step:
+            return tunnel.step
+        return f"{self._step} {uri.host} port {uri.port}{self._through()}"
+
+    def _through(self) -> str:
+        return "" if self._tunnel is None else f" through proxy {self._tunnel.proxy}"
 
     async def _take_turn(self, reactor: Reactor, background: Background) -> ClientConnection | None:
         if not self._way.one_at_a_time:
@@ -321,10 +378,11 @@ class Connecting(Block[ClientConnection]):
         try:
             self._step = "asking for the credentials for"
             request = await visit.next_request()
-            transport = await self._new_transport(reactor, background)
+            transport, begin = await self._new_transport(reactor, background)
             if visit.uri.secure and self._ssl is not None:
-                transport = await self._start_tls(transport, self._ssl)
-            return await self._shake_hands(transport, request)
+                transport = await self._start_tls(transport, begin, self._ssl)
+                begin = transport.start
+            return await self._shake_hands(transport, begin, request)
         except BaseException as exc:
             if transport is not None:
                 transport.abort()
@@ -336,18 +394,26 @@ class Connecting(Block[ClientConnection]):
                 raise
         return None
 
-    async def _new_transport(self, reactor: Reactor, background: Background) -> Transport:
+    async def _new_transport(
+        self, reactor: Reactor, background: Background
+    ) -> tuple[Transport, Begin]:
+        """Return a transport to the server, and the function that starts it."""
         self._step = "connecting to"
+        self._tunnel = self._way.tunnel_to(self._visit.uri)
+        if self._tunnel is not None:
+            return await self._tunnel.open(reactor)
         source = await self._way.dial(self._visit.uri)
         if isinstance(source, Socket):
-            return SocketTransport(reactor, source)
+            sock = SocketTransport(reactor, source)
+            return sock, sock.start
         transport = ByteStreamTransport(reactor, source)
         await background.start(transport)
-        return transport
+        return transport, transport.start
 
     async def _start_tls(
         self,
         transport: Transport,
+        begin: Begin,
         context: stdlib_ssl.SSLContext | Callable[[], stdlib_ssl.SSLContext],
     ) -> Transport:
         self._step = "the TLS handshake with"
@@ -359,16 +425,20 @@ class Connecting(Block[ClientConnection]):
         hostname = given or visit.uri.host
         tls = TLSTransport(transport, context() if callable(context) else context, hostname)
         try:
-            await tls.handshake()
+            await tls.handshake(begin)
         except OSError as exc:  # an SSLError, or the end of the connection
-            raise HandshakeError(f"the TLS handshake with {hostname} failed: {exc}") from exc
+            raise HandshakeError(
+                f"the TLS handshake with {hostname}{self._through()} failed: {exc}"
+            ) from exc
         return tls
 
-    async def _shake_hands(self, transport: Transport, request: Request) -> ClientConnection:
+    async def _shake_hands(
+        self, transport: Transport, begin: Begin, request: Request
+    ) -> ClientConnection:
         self._step = "the opening handshake with"
         visit = self._visit
         puller = PullReceiver(transport)
-        transport.start(puller)
+        begin(puller)
         http = ClientHandshake()
         transport.write(http.send_request(request))
         response = await self._receive_response(puller, http)

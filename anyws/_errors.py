@@ -9,6 +9,7 @@ WebSocketError
 │  ├─ InvalidHandshake
 │  │  └─ NegotiationError
 │  ├─ HandshakeRejected
+│  ├─ ProxyError
 │  └─ TooManyRedirects
 ├─ ProtocolError
 │  ├─ LocalProtocolError
@@ -48,6 +49,8 @@ __all__ = [
     "MessageTypeError",
     "NegotiationError",
     "ProtocolError",
+    "ProxyError",
+    "ProxyStep",
     "QueueFull",
     "RemoteProtocolError",
     "TooManyRedirects",
@@ -55,6 +58,14 @@ __all__ = [
 ]
 
 Initiator = Literal["local", "remote", "transport"]
+
+ProxyStep = Literal[
+    "connecting to the proxy",
+    "the TLS handshake with the proxy",
+    "CONNECT",
+    "SOCKS",
+    "authentication",
+]
 
 #: Close codes that mean a normal end (RFC 6455 §7.4.1): normal, going away, and no code given.
 NORMAL_CODES = frozenset({1000, 1001, 1005})
@@ -171,6 +182,38 @@ class TooManyRedirects(HandshakeError):
 
     def __str__(self) -> str:
         return self._text
+
+
+class ProxyError(HandshakeError):
+    """There was no way through the proxy; the server has not been asked for anything.
+
+    Attributes:
+        proxy: its URI, without user information.
+        step: where it failed: "connecting to the proxy", "the TLS handshake with the proxy",
+            "CONNECT" or "SOCKS", "authentication".
+        response: what a proxy of HTTP answered instead of a status of 2xx: status, headers and
+            (bounded) body. None if it did not answer, or is one of SOCKS.
+        socks_reply: the code by which a proxy of SOCKS refused, 1 to 8 (RFC 1928 §6), or 91 to 93
+            of SOCKS4; or None.
+    """
+
+    def __init__(
+        self,
+        proxy: str,
+        step: ProxyStep,
+        reason: str,
+        response: Response | None = None,
+        socks_reply: int | None = None,
+    ) -> None:
+        super().__init__(proxy, step, reason, response, socks_reply)
+        self.proxy = proxy
+        self.step: ProxyStep = step
+        self.response = response
+        self.socks_reply = socks_reply
+        self._reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.step} failed, via proxy {self.proxy}: {self._reason}"
 
 
 class ProtocolError(WebSocketError):

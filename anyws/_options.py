@@ -50,7 +50,8 @@ class EncodesJSON(Protocol):
 #: Sent as User-Agent and as Server; no version, which would only help an attacker.
 DEFAULT_USER_AGENT = "anyws"
 
-#: 10 s over name lookup, TCP, TLS and handshake: long for a network that works, short for a person.
+#: 10 s over name lookup, TCP, proxy, TLS and handshake: long for a network that works, short for a
+#: person.
 OPEN_TIMEOUT = 10.0
 
 

@@ -52,6 +52,8 @@ class ConnectKeywords(ConnectionKeywords, total=False):
     compression: Literal["deflate"] | Deflate | None
     ssl: stdlib_ssl.SSLContext | None
     server_hostname: str | None
+    proxy: str | None
+    proxy_ssl: stdlib_ssl.SSLContext | None
     path: str | bytes | os.PathLike[str] | None
     stream: Callable[[], Awaitable[ByteStream]] | None
     local_host: str | None
@@ -80,10 +82,10 @@ def reconnect(
     Before another attempt there is a delay, which `retry` sets, or more if the server's refusal
     (status 429 or 503) has Retry-After, of which at most one hour is heeded. Without `retry_on`,
     what leads to another attempt is: an error of the network, a timeout, a status of 500 and above
-    or 429, and the end of a connection. What does not, and is raised out of the loop: every other
-    answer of the server, TLS that fails (the certificate, for instance), an invalid URI, and a
-    connection that the peer closed with 1002, 1003, 1007 to 1010, 3000 or 3003, or that this side
-    failed because the peer broke the protocol.
+    or 429 of the server or a proxy, and the end of a connection. What does not, and is raised out
+    of the loop: every other answer of the server or a proxy, TLS that fails (the certificate, for
+    instance), an invalid URI, and a connection that the peer closed with 1002, 1003, 1007 to 1010,
+    3000 or 3003, or that this side failed because the peer broke the protocol.
 
     Args:
         uri: as for `connect`, or an async function that gives one, called before each attempt.

@@ -10,14 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from random import Random
+from typing import TYPE_CHECKING
 
 from ._errors import (
     ConnectionClosed,
     HandshakeError,
     HandshakeRejected,
+    ProxyError,
     RemoteProtocolError,
 )
 from ._options import check_seconds
+
+if TYPE_CHECKING:
+    from ._core.headers import Response
 
 __all__ = ["LONGEST_RETRY_AFTER", "Retry", "Row", "is_transient", "retry_after"]
 
@@ -26,6 +31,9 @@ LONGEST_RETRY_AFTER = 3600.0
 
 # RFC 9110 §10.2.3, RFC 6585 §4: the statuses with which a server says when to come back.
 _STATUSES_WITH_RETRY_AFTER = frozenset({429, 503})
+
+# RFC 1928 §6: of the network, or of a kind that is not told. 91 is SOCKS4's for all failures.
+_PASSING_SOCKS_REPLIES = frozenset({1, 3, 4, 5, 6, 91})
 
 # RFC 6455 §7.4.1: what the peer objects to, it would object to again; 3000 and 3003 are registered
 # as unauthorized and forbidden.
@@ -136,13 +144,21 @@ def is_transient(error: Exception) -> bool:
     """Say whether the next attempt may do better, as far as an error of `anyws` tells."""
     if isinstance(error, ConnectionClosed):
         return _ended_for_now(error)
-    if isinstance(error, HandshakeRejected):
-        status = error.response.status_code
+    if isinstance(error, ProxyError) and error.socks_reply is not None:
+        return error.socks_reply in _PASSING_SOCKS_REPLIES
+    response = _answer(error)
+    if response is not None:
+        status = response.status_code
         return status == 429 or 500 <= status <= 599
     if isinstance(error, HandshakeError):
         # Of TLS or HTTP: the two sides disagree, unless the network got in between.
         return _is_of_the_network(error.__cause__)
     return _is_of_the_network(error)
+
+
+def _answer(error: Exception) -> Response | None:
+    """Return the answer of HTTP by which a server, or a proxy before it, refused."""
+    return error.response if isinstance(error, HandshakeRejected | ProxyError) else None
 
 
 def _ended_for_now(closed: ConnectionClosed) -> bool:
@@ -164,11 +180,10 @@ def retry_after(error: Exception) -> float:
 
     Never more than `LONGEST_RETRY_AFTER`; 0 where it does not ask, or not in a valid way.
     """
-    if not isinstance(error, HandshakeRejected):
+    response = _answer(error)
+    if response is None or response.status_code not in _STATUSES_WITH_RETRY_AFTER:
         return 0.0
-    if error.response.status_code not in _STATUSES_WITH_RETRY_AFTER:
-        return 0.0
-    value = error.response.headers.get("Retry-After", "")
+    value = response.headers.get("Retry-After", "")
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:

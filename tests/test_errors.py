@@ -24,6 +24,7 @@ from anyws import (
     MessageTypeError,
     NegotiationError,
     ProtocolError,
+    ProxyError,
     RemoteProtocolError,
     Response,
     WebSocketError,
@@ -45,6 +46,7 @@ NORMAL = CloseFrame(1000, "")
         (InvalidHandshake, {HandshakeError}),
         (NegotiationError, {InvalidHandshake}),
         (HandshakeRejected, {HandshakeError}),
+        (ProxyError, {HandshakeError}),
         (ProtocolError, {WebSocketError}),
         (LocalProtocolError, {ProtocolError}),
         (RemoteProtocolError, {ProtocolError}),
@@ -119,6 +121,17 @@ def test_a_rejection_carries_the_response(response: Response, text: str) -> None
     assert str(rejected) == text
 
 
+def test_a_proxy_error_says_which_proxy_and_which_step() -> None:
+    """R-B8"""
+    response = Response(502)
+    error = ProxyError("http://proxy.example:3128", "CONNECT", "HTTP 502 Bad Gateway", response)
+    assert (error.proxy, error.step) == ("http://proxy.example:3128", "CONNECT")
+    assert (error.response, error.socks_reply) == (response, None)
+    assert str(error) == (
+        "CONNECT failed, via proxy http://proxy.example:3128: HTTP 502 Bad Gateway"
+    )
+
+
 @pytest.mark.parametrize(
     ("expected", "message", "text"),
     [
@@ -145,6 +158,7 @@ def test_a_concurrency_error_has_its_own_text() -> None:
         ConnectionClosedError(NORMAL, None, "transport"),
         HandshakeRejected(Response(403, Headers({"Retry-After": "5"}), b"no")),
         InvalidURI("no host"),
+        ProxyError("socks5://proxy.example:1080", "SOCKS", "Host unreachable", None, 4),
         MessageTypeError("text", b"binary"),
         ConcurrencyError("two at once"),
     ],

@@ -26,6 +26,7 @@ ERRORS: dict[str, tuple[type, ...]] = {
     "NegotiationError": (anyws.InvalidHandshake,),
     "HandshakeRejected": (anyws.HandshakeError,),
     "TooManyRedirects": (anyws.HandshakeError,),
+    "ProxyError": (anyws.HandshakeError,),
     "ProtocolError": (anyws.WebSocketError,),
     "LocalProtocolError": (anyws.ProtocolError,),
     "RemoteProtocolError": (anyws.ProtocolError,),

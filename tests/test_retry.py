@@ -27,6 +27,7 @@ from anyws import (
     InvalidHandshake,
     InvalidURI,
     NegotiationError,
+    ProxyError,
     RemoteProtocolError,
     Response,
     Retry,
@@ -54,9 +55,21 @@ def delays(row: Row, n: int) -> list[float | None]:
     return [row.next_delay(OSError(), 0.0) for _ in range(n)]
 
 
-def rejected(status: int, **headers: str) -> HandshakeRejected:
+def response(status: int, **headers: str) -> Response:
     fields = Headers([(name.replace("_", "-"), value) for name, value in headers.items()])
-    return HandshakeRejected(Response(status, fields))
+    return Response(status, fields)
+
+
+def rejected(status: int, **headers: str) -> HandshakeRejected:
+    return HandshakeRejected(response(status, **headers))
+
+
+def refused_by_proxy(status: int, **headers: str) -> ProxyError:
+    return ProxyError("http://proxy.example:80", "CONNECT", "no", response(status, **headers))
+
+
+def socks_reply(code: int) -> ProxyError:
+    return ProxyError("socks5://proxy.example:1080", "SOCKS", "no", None, code)
 
 
 def caused(error: HandshakeError, cause: BaseException | None) -> HandshakeError:
@@ -249,6 +262,10 @@ def test_retry_after_is_taken_where_it_is_valid_up_to_an_hour(
     assert retry_after(rejected(status, Retry_After=value)) == seconds
 
 
+def test_retry_after_of_a_proxy_is_taken_too() -> None:
+    assert retry_after(refused_by_proxy(503, Retry_After="7")) == 7
+
+
 def test_retry_after_may_be_a_date() -> None:
     """R-A6c; a date of HTTP has whole seconds, and a busy machine takes some."""
     assert 900 < retry_after(rejected(503, Retry_After=in_seconds(1000))) <= 1000
@@ -317,6 +334,23 @@ def test_busy_or_broken_servers_are_worth_another_attempt(status: int) -> None:
     assert is_transient(rejected(status))
 
 
+@pytest.mark.parametrize("error", [*map(refused_by_proxy, (429, 500, 502, 503, 504))], ids=repr)
+def test_proxies_that_cannot_reach_the_server_are_worth_another_attempt(error: Exception) -> None:
+    """R-B8"""
+    assert is_transient(error)
+
+
+@pytest.mark.parametrize("code", [1, 3, 4, 5, 6, 91])
+def test_replies_of_socks_that_may_pass_are_worth_another_attempt(code: int) -> None:
+    assert is_transient(socks_reply(code))
+
+
+@on_network_errors
+def test_proxies_that_cannot_be_reached_are_worth_another_attempt(error: Exception) -> None:
+    kind = ProxyError("http://proxy.example:80", "connecting to the proxy", "it broke")
+    assert is_transient(caused(kind, error))
+
+
 @pytest.mark.parametrize("code", [1000, 1001, 1005, 1011, 1012, 1013, 1014, 3008, 4000, 4999])
 def test_ends_that_may_pass_are_worth_another_attempt(code: int) -> None:
     """R-A6d"""
@@ -350,6 +384,9 @@ def test_failing_the_connection_for_what_the_peer_sent_is_not(code: int) -> None
     "error",
     [
         *map(rejected, (200, 301, 400, 401, 403, 404, 408, 426, 600)),
+        *map(refused_by_proxy, (302, 400, 403, 407)),
+        *map(socks_reply, (2, 7, 8, 92, 93, 99)),
+        ProxyError("socks5://proxy.example:1080", "authentication", "wrong password"),
         CERTIFICATE,
         caused(HandshakeError("TLS"), CERTIFICATE),
         caused(HandshakeError("TLS"), ssl.SSLError(1, "wrong version number")),

@@ -238,7 +238,8 @@ async def who(ws: ServerConnection) -> None:
 async def test_a_password_is_sent_at_once(given: str) -> None:
     """R-B7a"""
     async with serve(who, "127.0.0.1", auth=BasicAuth("Ada", "pä:ss")) as server:
-        uri, keywords = server.uri, {}
+        uri = server.uri
+        keywords: dict[str, Any] = {}
         if given == "uri":
             uri = uri.replace("://", "://Ada:p%C3%A4%3Ass@")
         else:

@@ -12,7 +12,7 @@ from .handshake import BadRequest
 from .headers import Headers, Request, Response, check_text
 from .plain_http1 import MAX_HEAD
 
-__all__ = ["MAX_BODY", "H11Client", "H11Server"]
+__all__ = ["MAX_BODY", "H11Client", "H11Server", "is_success"]
 
 #: 64 KiB of a refusal's body are kept for `HandshakeRejected.response`; the rest is not read. The
 #: body of a request, which nobody wants, may have as much, with all that it is wrapped in.
@@ -29,14 +29,19 @@ _BODY_FIELDS = ("content-length", "transfer-encoding")
 
 
 class H11Client:
-    """A client's opening handshake: one request out, one response in.
+    """A client's opening handshake, or its way through a proxy: one request out, one response in.
+
+    Args:
+        peer: who answers, as the messages of errors call it.
 
     Attributes:
-        refusal: a response with another status than 101, with as much as has come of its body.
+        refusal: a response with another status, with as much as has come of its body.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, peer: str = "the server") -> None:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self._peer = peer
+        self._is_connect = False
         self._received = 0
         self.refusal: Response | None = None
 
@@ -46,6 +51,7 @@ class H11Client:
         Raises:
             LocalProtocolError: its method, target or headers cannot be put on the wire.
         """
+        self._is_connect = request.method == "CONNECT"
         try:
             head = self._http.send(
                 h11.Request(
@@ -69,7 +75,7 @@ class H11Client:
                 responses before it, or ends before its head does.
         """
         if not data and self.refusal is None and not self.trailing_data():
-            raise InvalidHandshake("the server closed the connection before it answered")
+            raise InvalidHandshake(f"{self._peer} closed the connection before it answered")
         self._received += len(data)
         try:
             self._http.receive_data(data)
@@ -78,10 +84,10 @@ class H11Client:
             exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
             if self.refusal is not None:
                 return self.refusal
-            raise InvalidHandshake(f"the server's answer is not a valid response: {exc}") from exc
+            raise InvalidHandshake(f"{self._peer}'s answer is not a valid response: {exc}") from exc
 
     def trailing_data(self) -> bytes:
-        """Return what came behind a 101: the first bytes of the WebSocket connection."""
+        """Return what came behind a 101, or behind the 2xx to CONNECT: it is no HTTP any more."""
         return bytes(self._http.trailing_data[0])
 
     def _next_response(self) -> Response | None:
@@ -89,8 +95,8 @@ class H11Client:
             event = self._http.next_event()
             if isinstance(event, h11.InformationalResponse | h11.Response):
                 if self._received - len(self.trailing_data()) > MAX_HEAD:
-                    raise InvalidHandshake(f"the server's answer has more than {MAX_HEAD} bytes")
-                if event.status_code == 101:
+                    raise InvalidHandshake(f"{self._peer}'s answer has more than {MAX_HEAD} bytes")
+                if event.status_code == 101 or (self._is_connect and is_success(event.status_code)):
                     return _from_wire(event)
                 if isinstance(event, h11.Response):
                     self.refusal = _from_wire(event)
@@ -105,6 +111,11 @@ class H11Client:
                 return self.refusal
             else:
                 return None
+
+
+def is_success(status: int) -> bool:
+    """Say whether a status is of those by which a tunnel is granted (RFC 9110 §9.3.6)."""
+    return 200 <= status <= 299
 
 
 class H11Server:

@@ -21,7 +21,7 @@ class TLSTransport(Transport):
     """A TLS session over `inner`, which it owns.
 
     Args:
-        inner: a transport that is not started.
+        inner: a transport that is not started, unless `handshake` is told how to take it over.
         context: settings and certificates.
         server_hostname: for SNI and the check of the certificate; None on the server.
     """
@@ -57,8 +57,12 @@ class TLSTransport(Transport):
         self._plain: list[bytes] = []  # written while TLS wants to read first
         self._plain_bytes = 0
 
-    async def handshake(self) -> None:
-        """Do the TLS handshake, which starts the inner transport.
+    async def handshake(self, begin: Callable[[Receiver], None] | None = None) -> None:
+        """Do the TLS handshake.
+
+        Args:
+            begin: makes this the receiver of an inner transport that is started already, and feeds
+                it what has come; None starts the inner transport.
 
         Raises:
             ssl.SSLError: the peer, its certificate or its bytes will not do.
@@ -66,7 +70,7 @@ class TLSTransport(Transport):
 
         Cancelling: the transport is of no further use and must be aborted.
         """
-        self._inner.start(self)
+        (begin or self._inner.start)(self)
         while True:
             try:
                 self._object.do_handshake()

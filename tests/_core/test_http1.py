@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anyws import Headers, InvalidHandshake, LocalProtocolError, Request, Response
-from anyws._core.h11_http1 import MAX_BODY
+from anyws._core.h11_http1 import MAX_BODY, H11Client
 from anyws._core.handshake import BadRequest
 from anyws._core.http1 import ClientHandshake, ServerHandshake
 from anyws._core.plain_http1 import MAX_HEAD
@@ -327,6 +327,55 @@ REFUSALS = [
     pytest.param(b"HTTP/1.1 403 \r\nContent-Length: 0\r\n\r\n", b"", id="empty"),
     pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="RFC 9112 §6.3 no body"),
 ]
+
+
+def proxy_answers(data: bytes, size: int = 1 << 20) -> tuple[Response | None, bytes]:
+    """Ask a proxy for a tunnel; return its answer, and what is behind that."""
+    client = H11Client("the proxy")
+    request = Request("a:443", Headers({"Host": "a:443"}), method="CONNECT")
+    assert client.send_request(request) == b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"
+    response = None
+    for start in range(0, len(data), size):
+        if response is not None:
+            return response, client.trailing_data() + data[start:]
+        response = client.receive_data(data[start : start + size])
+    return response, client.trailing_data()
+
+
+@in_pieces
+@pytest.mark.parametrize(
+    "fields", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"]
+)
+def test_success_of_connect_has_no_body(fields: bytes, size: int) -> None:
+    """RFC 9110 §9.3.6: what follows its head is the tunnel's."""
+    data = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 299 Fine\r\n" + fields + b"\r\n" + TAIL
+    response, tail = proxy_answers(data, size)
+    assert response is not None
+    assert (response.status_code, response.body, tail) == (299, b"", TAIL)
+
+
+@in_pieces
+@pytest.mark.parametrize(("data", "body"), REFUSALS[:3])
+def test_refusal_of_connect_has_its_whole_body(data: bytes, body: bytes, size: int) -> None:
+    response, _ = proxy_answers(data, size)
+    assert response is not None
+    assert (response.status_code, response.body) == (403, body)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "the proxy's answer is not a valid response"),
+        (b"SSH-2.0\r\n\r\n", "the proxy's answer is not a valid response"),
+        (
+            b"HTTP/1.1 200 Fine\r\nX: " + b"x" * MAX_HEAD + b"\r\n\r\n",
+            f"the proxy's answer has more than {MAX_HEAD} bytes",
+        ),
+    ],
+)
+def test_what_is_no_answer_to_connect_is_an_error(data: bytes, message: str) -> None:
+    with pytest.raises(InvalidHandshake, match=message):
+        proxy_answers(data)
 
 
 @in_pieces

@@ -41,6 +41,7 @@ __all__ = [
     "Link",
     "Recorder",
     "Wiring",
+    "add_tls",
     "check_transport",
     "linked",
     "settle",
@@ -170,12 +171,16 @@ class Link:
 
     async def end_peer(self) -> None:
         """Half-close at the peer."""
-        if isinstance(self.peer, TLSStream):
+        stream = self.peer
+        while isinstance(stream, TLSStream):
             # anyio's TLS has no half-close, so this says goodbye in its name.
             with suppress(ssl.SSLWantReadError):
-                self.peer.extra(TLSAttribute.ssl_object).unwrap()
-            await self.wire.send(self.peer._write_bio.read())
-        await self.wire.send_eof()
+                stream.extra(TLSAttribute.ssl_object).unwrap()
+            below = stream.transport_stream
+            assert isinstance(below, ByteStream)
+            await below.send(stream._write_bio.read())
+            stream = below
+        await stream.send_eof()
 
     async def peer_receives(self, n: int) -> bytes:
         """Receive exactly so many bytes at the peer."""
@@ -282,7 +287,7 @@ async def linked(
             tasks.start_soon(run)
             peer = raw
             if contexts is not None:
-                transport, peer = await _add_tls(transport, raw, contexts, is_client)
+                transport, peer = await add_tls(transport, raw, contexts, is_client)
                 await settle()  # the session tickets are out before anything else happens
             try:
                 yield Link(transport, recorder, peer, raw, cancel_run)
@@ -294,7 +299,7 @@ async def linked(
     assert recorder.problems == []
 
 
-async def _add_tls(
+async def add_tls(
     inner: Transport, raw: ByteStream, contexts: Contexts, is_client: bool
 ) -> tuple[TLSTransport, TLSStream]:
     """Do the handshake of TLS at both ends."""

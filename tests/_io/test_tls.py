@@ -13,18 +13,22 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 import trustme
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from anyws._io.bytestream import ByteStreamTransport
+from anyws._io.pull import PullReceiver
 from anyws._io.reactors import new_reactor
 from anyws._io.socket_transport import SocketTransport
 from anyws._io.tls import TLSTransport
+from anyws._io.transport import Reactor, Transport
 from anyws.testing import MemoryStream, memory_pair
 
 from .conformance import (
     HUGE,
     Check,
     Recorder,
+    add_tls,
     check_transport,
     linked,
     settle,
@@ -115,7 +119,53 @@ async def test_contract_of_a_transport_is_kept_by_a_client(
         await check(link)
 
 
+@check_transport
+async def test_contract_of_a_transport_is_kept_within_tls(
+    check: Check, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    """As through a proxy that speaks TLS."""
+    contexts = server_ssl, client_ssl
+
+    async def wire(reactor: Reactor) -> tuple[Transport, ByteStream]:
+        return await add_tls(*await wire_sockets(reactor), contexts, is_client=True)
+
+    async with linked(new_reactor(), wire, contexts, is_client=True) as link:
+        await check(link)
+
+
 # The handshake
+
+
+async def test_inner_transport_may_be_taken_over(
+    server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    """What came before is given to the handshake: it may be the beginning of it."""
+    async with unshaken(server_context, client_context) as (server, client):
+        inner = client.transport._inner
+        puller = PullReceiver(inner)
+        inner.start(puller)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.transport.handshake)
+            tasks.start_soon(
+                client.transport.handshake, lambda receiver: puller.hand_over(receiver, b"")
+            )
+        server.start()
+        client.start()
+        server.transport.write(HUGE)
+        await client.recorder.until_bytes(len(HUGE))
+        assert client.recorder.data == HUGE
+
+
+async def test_inner_transport_that_is_gone_when_it_is_taken_over_is_told(
+    client_context: ssl.SSLContext,
+) -> None:
+    async with raw(client_context, "localhost") as (transport, _):
+        inner = transport._inner
+        puller = PullReceiver(inner)
+        inner.start(puller)
+        inner.abort()
+        with pytest.raises(ConnectionAbortedError):
+            await transport.handshake(lambda receiver: puller.hand_over(receiver, b""))
 
 
 @on_both_versions

@@ -1,0 +1,1 @@
+"""Through proxies that others wrote: `pytest tests/proxies`, or `nox -s proxies`."""
