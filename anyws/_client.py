@@ -452,13 +452,18 @@ class Connecting(Block[ClientConnection]):
         return connection
 
     async def _receive_response(self, puller: PullReceiver, http: ClientHandshake) -> Response:
-        """Receive the answer: all of its head, and as much as comes of a body."""
+        """Receive the answer.
+
+        Raises:
+            HandshakeRejected: it is a refusal, and broke off; the cause says how, for `reconnect`.
+            InvalidHandshake: it is none, or did not come.
+        """
         while True:
             try:
                 data = await puller.receive()
             except OSError as exc:
                 if http.refusal is not None:
-                    return http.refusal
+                    raise HandshakeRejected(http.refusal) from exc
                 raise InvalidHandshake(
                     f"the connection broke before the server answered: {exc}"
                 ) from exc
@@ -470,6 +475,8 @@ class Connecting(Block[ClientConnection]):
                 # It may have been restarted, for all we know; `reconnect` tries again for this
                 # cause.
                 raise exc from EOFError("the server ended the byte stream")
+            if http.is_cut and response is not None:
+                raise HandshakeRejected(response) from EOFError("the server ended the byte stream")
             if response is not None:
                 return response
             self._refusal = http.refusal

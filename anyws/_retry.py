@@ -147,7 +147,8 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, ProxyError) and error.socks_reply is not None:
         return error.socks_reply in _PASSING_SOCKS_REPLIES
     response = _answer(error)
-    if response is not None:
+    # An answer that broke off is one of a server that was going down, whatever it said.
+    if response is not None and not _is_of_the_network(error.__cause__):
         status = response.status_code
         return status == 429 or 500 <= status <= 599
     if isinstance(error, HandshakeError):

@@ -176,10 +176,12 @@ class Tunnel:
                 response = http.receive_data(data)
             except InvalidHandshake as exc:
                 # It may have been restarted: `reconnect` tries again after an early end.
-                cause = exc if data else EOFError("the proxy ended the byte stream")
-                raise self._error("CONNECT", str(exc)) from cause
+                early = exc if data else EOFError("the proxy ended the byte stream")
+                raise self._error("CONNECT", str(exc)) from early
         if not is_success(response.status_code):
-            raise self._refusal(response)
+            # What broke off may have been meant otherwise, and is worth another attempt too.
+            cause = EOFError("the proxy ended the byte stream") if http.is_cut else None
+            raise self._refusal(response) from cause
         return http.trailing_data()
 
     def _request(self) -> Request:

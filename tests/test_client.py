@@ -717,13 +717,6 @@ async def test_open_timeout_covers_the_handshakes(scheme: str, step: str) -> Non
             await enter(connect(f"{scheme}://127.0.0.1:{port}/", open_timeout=0.05))
 
 
-async def test_open_timeout_covers_the_body_of_a_rejection() -> None:
-    """R-B6d"""
-    async with raw_server(answering(b"HTTP/1.1 403 No\r\n\r\nnev")) as port:
-        with pytest.raises(TimeoutError, match="the opening handshake with"):
-            await enter(connect(f"ws://127.0.0.1:{port}/", open_timeout=0.05))
-
-
 @pytest.mark.parametrize(("given", "expected"), [({}, 10.0), ({"open_timeout": 3}, 3.0)])
 def test_open_timeout_is_one_deadline_for_all(given: dict[str, Any], expected: float) -> None:
     """A byte of the answer now and then does not put it off."""

@@ -314,7 +314,7 @@ async def test_the_body_of_a_refusal_is_cut_at_64_kib() -> None:
         pytest.param(b"HTTP/1.1 200 Conn", "the proxy's answer is not a valid", id="cut"),
         pytest.param(
             b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nne",
-            "the proxy's answer is not a valid",
+            "HTTP 403 Forbidden",
             id="cut-in-the-body",
         ),
     ],
@@ -325,7 +325,8 @@ async def test_an_answer_that_ends_early_is_worth_another_attempt(
     async with raw_server(ending_after(answer)) as port:
         with pytest.raises(ProxyError, match=message) as caught:
             await enter(connect(URI, proxy=f"http://127.0.0.1:{port}"))
-    assert (caught.value.step, caught.value.response) == ("CONNECT", None)
+    assert caught.value.step == "CONNECT"
+    assert (caught.value.response is None) is not answer.endswith(b"ne")
     assert isinstance(caught.value.__cause__, EOFError)
 
 

@@ -36,6 +36,7 @@ class H11Client:
 
     Attributes:
         refusal: a response with another status, with as much as has come of its body.
+        is_cut: the connection ended before the body did.
     """
 
     def __init__(self, peer: str = "the server") -> None:
@@ -44,6 +45,7 @@ class H11Client:
         self._is_connect = False
         self._received = 0
         self.refusal: Response | None = None
+        self.is_cut: bool = False
 
     def send_request(self, request: Request) -> bytes:
         """Return the bytes of the request.
@@ -83,6 +85,7 @@ class H11Client:
         except h11.RemoteProtocolError as exc:
             exc.__traceback__ = None  # with a frame of h11's that has the exception: a cycle
             if self.refusal is not None:
+                self.is_cut = not data
                 return self.refusal
             raise InvalidHandshake(f"{self._peer}'s answer is not a valid response: {exc}") from exc
 

@@ -61,6 +61,11 @@ class ClientHandshake:
         """A response with another status than 101, with as much as has come of its body."""
         return None if self._h11 is None else self._h11.refusal
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the connection ended before the body of that did."""
+        return self._h11 is not None and self._h11.is_cut
+
     def trailing_data(self) -> bytes:
         """Return what came behind a 101: the first bytes of the WebSocket connection."""
         return self._trailing if self._h11 is None else self._h11.trailing_data()
