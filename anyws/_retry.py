@@ -24,7 +24,14 @@ from ._options import check_seconds
 if TYPE_CHECKING:
     from ._core.headers import Response
 
-__all__ = ["LONGEST_RETRY_AFTER", "Retry", "Row", "is_transient", "retry_after"]
+__all__ = [
+    "LONGEST_RETRY_AFTER",
+    "SOCKS_REPLIES_OF_THE_WAY",
+    "Retry",
+    "Row",
+    "is_transient",
+    "retry_after",
+]
 
 #: 3,600 s: a server that asks for more is asked again after an hour.
 LONGEST_RETRY_AFTER = 3600.0
@@ -32,8 +39,8 @@ LONGEST_RETRY_AFTER = 3600.0
 # RFC 9110 §10.2.3, RFC 6585 §4: the statuses with which a server says when to come back.
 _STATUSES_WITH_RETRY_AFTER = frozenset({429, 503})
 
-# RFC 1928 §6: of the network, or of a kind that is not told. 91 is SOCKS4's for all failures.
-_PASSING_SOCKS_REPLIES = frozenset({1, 3, 4, 5, 6, 91})
+#: RFC 1928 §6: of the way to the server, or of a kind that is not told. 91 is SOCKS4's for that.
+SOCKS_REPLIES_OF_THE_WAY = frozenset({1, 3, 4, 5, 6, 91})
 
 # RFC 6455 §7.4.1: what the peer objects to, it would object to again; 3000 and 3003 are registered
 # as unauthorized and forbidden.
@@ -145,7 +152,7 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, ConnectionClosed):
         return _ended_for_now(error)
     if isinstance(error, ProxyError) and error.socks_reply is not None:
-        return error.socks_reply in _PASSING_SOCKS_REPLIES
+        return error.socks_reply in SOCKS_REPLIES_OF_THE_WAY
     response = _answer(error)
     # An answer that broke off is one of a server that was going down, whatever it said.
     if response is not None and not _is_of_the_network(error.__cause__):

@@ -16,6 +16,7 @@ from anyio.lowlevel import current_token
 from ._core.uri import URI
 from ._errors import ProxyError, ProxyStep
 from ._proxy import Proxy, authority
+from ._retry import SOCKS_REPLIES_OF_THE_WAY
 
 if TYPE_CHECKING:
     from python_socks import ProxyError as SocksError
@@ -29,9 +30,6 @@ __all__ = ["check_installed", "shake_hands"]
 # 10 years: python-socks takes a minute unless it is told how long, and cannot be told for ever. The
 # limit is `open_timeout`, which has been set by whoever calls.
 _NO_LIMIT = 3e8
-
-# RFC 1928 §6, and SOCKS4's 91: these may have to do with the server. Others mean this client.
-_OF_THE_SERVER = frozenset({1, 3, 4, 5, 6, 91})
 
 
 def check_installed(proxy: Proxy) -> None:
@@ -76,7 +74,7 @@ async def shake_hands(sock: Socket, proxy: Proxy, target: URI) -> None:
         # It is for us that a name is too long, and for the proxy that the rest is not valid.
         reason = f"{where} cannot be named to the proxy, or its answer is not valid: {exc}"
         raise ProxyError(str(proxy), "SOCKS", reason) from exc
-    except (OSError, anyio.BrokenResourceError) as exc:
+    except OSError as exc:
         reason = f"the connection broke before the proxy answered: {exc}"
         raise ProxyError(str(proxy), "SOCKS", reason) from exc
 
@@ -132,7 +130,7 @@ def _error(proxy: Proxy, where: str, exc: SocksError) -> ProxyError:
                 text += "; the proxy asks for a user name and a password"
         return ProxyError(str(proxy), step, text)
     code = int(exc.error_code)
-    what = "could not reach" if code in _OF_THE_SERVER else "refuses to connect to"
+    what = "could not reach" if code in SOCKS_REPLIES_OF_THE_WAY else "refuses to connect to"
     return ProxyError(str(proxy), step, f"{text}: the proxy {what} {where}", None, code)
 
 
