@@ -94,8 +94,8 @@ class Tunnel:
         ssl: SSLContext | Callable[[], SSLContext],
         user_agent: str | None,
     ) -> None:
-        self.proxy = proxy
-        self.step = ""
+        self.proxy: Proxy = proxy
+        self.step: str = ""
         self._target = target
         self._dial = dial
         self._ssl = ssl
