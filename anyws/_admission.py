@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from socket import AF_INET6, inet_pton
 from typing import Any, Protocol
 
 from ._core.handshake import refuse
@@ -27,6 +27,9 @@ PATIENCE = 1.0
 
 #: An IPv6 subscriber has at least so many leading bits, and the rest to himself (RFC 6177).
 _PREFIX_BYTES = 8
+
+# RFC 4291 §2.5.5.2: an IPv4 address, as a socket for both has it.
+_MAPPED = bytes(10) + b"\xff\xff"
 
 _READING_METHODS = ("GET", "HEAD")
 
@@ -176,6 +179,7 @@ def _subscriber(address: Any) -> str | None:
     host: str = address[0].partition("%")[0]
     if ":" not in host:
         return host
-    number = IPv6Address(host)
-    mapped = number.ipv4_mapped
-    return str(mapped) if mapped else number.packed[:_PREFIX_BYTES].hex()
+    number = inet_pton(AF_INET6, host)
+    if number.startswith(_MAPPED):
+        return ".".join(map(str, number[len(_MAPPED) :]))
+    return number[:_PREFIX_BYTES].hex()
