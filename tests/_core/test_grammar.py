@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anyws import NamedExtension
-from anyws._core.grammar import is_token, parse_extensions, split_tokens
+from anyws._core.grammar import (
+    is_token,
+    parse_challenges,
+    parse_extensions,
+    parse_parameters,
+    quote_string,
+    split_tokens,
+)
 
 from ..timing import HOSTILE_SIZE, is_linear
 
@@ -128,3 +135,57 @@ named = st.builds(
 def test_what_is_written_is_read_again(extensions: list[NamedExtension]) -> None:
     assert parse_extensions([", ".join(map(str, extensions))]) == extensions
     assert parse_extensions(map(str, extensions)) == extensions
+
+
+@pytest.mark.parametrize(
+    ("value", "challenges"),
+    [
+        ("", []),
+        (" , ,", []),
+        ("Basic", [("basic", {})]),
+        ("Negotiate, NTLM ,Basic", [("negotiate", {}), ("ntlm", {}), ("basic", {})]),
+        ("Negotiate abc==, NTLM a/b", [("negotiate", None), ("ntlm", None)]),
+        ("New a=", [("new", None)]),
+        ("New a=b", [("new", {"a": "b"})]),
+        ('New A = "b" , c\t=\td,,', [("new", {"a": "b", "c": "d"})]),
+        ('New a="", b=" , New c="', [("new", {"a": "", "b": " , New c="})]),
+        (r'New a="\"\\\b"', [("new", {"a": '"\\b'})]),
+        ('New a="b", Basic realm="c"', [("new", {"a": "b"}), ("basic", {"realm": "c"})]),
+        ("New a=b, A=c, Basic", [("new", None), ("basic", {})]),
+        # What follows an error is left out, with that which it is in.
+        ("=", []),
+        ('"Basic"', []),
+        ("New a=b c=d", []),
+        ('New a="b', []),
+        ('Basic, New a="b', [("basic", {})]),
+        ("Basic, New a=b; c=d, Other", [("basic", {})]),
+    ],
+    ids=ascii,
+)
+def test_challenges_are_split(value: str, challenges: list[tuple[str, dict[str, str]]]) -> None:
+    # RFC 9110 §11.6.1
+    assert parse_challenges(value) == challenges
+
+
+@pytest.mark.parametrize(
+    ("value", "parameters"),
+    [
+        ("", {}),
+        ('A="b", c=d', {"a": "b", "c": "d"}),
+        ("a=b, a=c", {}),
+        ("a=b, c", {}),
+        ('a=b, c="', {}),
+        ("New a=b", {}),
+    ],
+    ids=ascii,
+)
+def test_parameters_are_read(value: str, parameters: dict[str, str]) -> None:
+    # RFC 9110 §11.6.3
+    assert parse_parameters(value) == parameters
+
+
+@given(st.dictionaries(tokens.map(str.lower), st.text(), max_size=4))
+def test_quoted_strings_are_read_again(parameters: dict[str, str]) -> None:
+    value = ", ".join(f"{name}={quote_string(text)}" for name, text in parameters.items())
+    assert parse_parameters(value) == parameters
+    assert parse_challenges(f"New {value}, Basic") == [("new", parameters), ("basic", {})]

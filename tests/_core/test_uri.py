@@ -139,6 +139,20 @@ def test_host_header_has_the_port_unless_it_is_the_scheme_s(uri: str, host: str)
     assert parse_uri(uri).host_header == host
 
 
+@pytest.mark.parametrize(
+    ("uri", "origin"),
+    [
+        ("ws://Host/path?query", "ws://host"),
+        ("ws://name:password@host:80/", "ws://host"),
+        ("wss://host:80", "wss://host:80"),
+        ("wss://[::1]:443/", "wss://[::1]"),
+    ],
+)
+def test_origin_is_scheme_host_and_port(uri: str, origin: str) -> None:
+    # RFC 6454 §4
+    assert parse_uri(uri).origin == origin
+
+
 @pytest.mark.parametrize(("uri", "expected"), VALID)
 def test_every_part_is_ascii_but_the_user(uri: str, expected: URI) -> None:
     parsed = parse_uri(uri)
