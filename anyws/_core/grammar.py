@@ -125,11 +125,12 @@ def parse_challenges(value: str) -> list[tuple[str, dict[str, str] | None]]:
 
     Schemes and names of parameters are in lower case. None stands for the parameters of a scheme
     that has others, or names one twice. What follows an error in the grammar is left out, and so is
-    the challenge that has it.
+    the challenge that has it; more than 256 parameters are an error too. No more than 256
+    challenges are read.
     """
     found: list[tuple[str, dict[str, str] | None]] = []
     at = _skip_empty(value, 0)
-    while at < len(value):
+    while at < len(value) and len(found) < _MAX_ITEMS:
         scheme = _SCHEME.match(value, at)
         if scheme is None:
             return found[:-1]
@@ -162,7 +163,7 @@ def _read_auth_parameters(value: str, at: int) -> tuple[dict[str, str] | None, i
     parameters: dict[str, str] = {}
     count = 0
     at = _skip_empty(value, at)
-    while parameter := _AUTH_PARAMETER.match(value, at):
+    while count < _MAX_ITEMS and (parameter := _AUTH_PARAMETER.match(value, at)):
         name, token, quoted = parameter.groups()
         parameters[name.lower()] = token or _unquote(quoted)
         count += 1

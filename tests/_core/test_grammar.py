@@ -167,6 +167,17 @@ def test_challenges_are_split(value: str, challenges: list[tuple[str, dict[str, 
     assert parse_challenges(value) == challenges
 
 
+def test_challenges_are_read_as_far_as_there_may_be_some() -> None:
+    assert len(parse_challenges("a," * 256)) == 256
+    assert len(parse_challenges("a," * 257)) == 256
+    parameters = [f"a{n}=b" for n in range(257)]
+    (found,) = parse_challenges("New " + ",".join(parameters[:256]))
+    assert found[1] is not None
+    assert len(found[1]) == 256
+    assert parse_challenges("Basic, New " + ",".join(parameters)) == [("basic", {})]
+    assert parse_parameters(",".join(parameters)) == {}
+
+
 @pytest.mark.parametrize(
     ("value", "parameters"),
     [
