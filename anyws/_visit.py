@@ -81,13 +81,13 @@ class Visit:
     """
 
     def __init__(self, uri: URI, asking: Asking) -> None:
-        self.uri = uri
+        self.uri: URI = uri
         self._home = uri.origin
         self._asking = asking
         self._exchange: DigestExchange | None = None
         self._ask_as_digest()
         self._passed = [_without_credentials(uri)]
-        self.key = ""
+        self.key: str = ""
         self.subprotocols: tuple[str, ...] = asking.subprotocols
         self.extensions: tuple[Extension, ...] = asking.extensions
         self._build(Headers())  # what is wrong is found out now
