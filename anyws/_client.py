@@ -365,10 +365,11 @@ class Connecting(Block[ClientConnection]):
         return "" if self._tunnel is None else f" through proxy {self._tunnel.proxy}"
 
     async def _take_turn(self, reactor: Reactor, background: Background) -> ClientConnection | None:
-        if not self._way.one_at_a_time:
+        way, uri = self._way, self._visit.uri
+        if not way.one_at_a_time or way.path is not None or way.stream is not None:
             return await self._attempt(reactor, background)
         self._step = "waiting for another attempt to connect to"
-        async with Turn(self._visit.uri.host, self._visit.uri.port):
+        async with Turn(uri.host, uri.port, is_looked_up=way.tunnel_to(uri) is None):
             return await self._attempt(reactor, background)
 
     async def _attempt(self, reactor: Reactor, background: Background) -> ClientConnection | None:

@@ -22,15 +22,20 @@ _locks: WeakValueDictionary[tuple[object, str, int], anyio.Lock] = WeakValueDict
 class Turn:
     """A block for which no other one runs on this loop with any of the addresses of a host.
 
-    Use it as `async with Turn(host, port)`. The addresses are looked up; a host without any stands
-    for itself, as one does that only a proxy can look up.
+    Use it as `async with Turn(host, port)`.
+
+    Args:
+        host, port: where to.
+        is_looked_up: whether this side looks up the addresses of the host. One whose addresses are
+            not known stands for itself (RFC 6455 §4.1, 2).
 
     Cancelling: no turn is taken.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, is_looked_up: bool = True) -> None:
         self._host = host
         self._port = port
+        self._is_looked_up = is_looked_up
         self._held: list[anyio.Lock] = []
 
     async def __aenter__(self) -> None:
@@ -57,6 +62,8 @@ class Turn:
         self._release()
 
     async def _addresses(self) -> set[str]:
+        if not self._is_looked_up:
+            return {self._host}
         try:
             found = await anyio.getaddrinfo(self._host, self._port, type=stdlib_socket.SOCK_STREAM)
         except OSError:
