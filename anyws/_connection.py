@@ -86,8 +86,9 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
     """An open WebSocket connection, client or server.
 
     `ClientConnection` and `ServerConnection` are what `connect` and `serve` give; they are not
-    made by hand. Any number of tasks may send, ping and close; one at a time may receive. A call
-    that has nothing to wait for returns without a checkpoint, except for one in 64.
+    made by hand. Any number of tasks may send, ping and close; one at a time may receive; those of
+    another thread get `ConcurrencyError`. A call that has nothing to wait for returns without a
+    checkpoint, except for one in 64.
 
     Attributes:
         request: the request of the opening handshake.
@@ -769,6 +770,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     async def _wait_for_turn(self) -> None:
         """Wait until no fragmented message is under way, there is room, and all before us sent."""
+        self._check_thread()
         if self._fragmenting is not None and self._fragmenting == _current_task():
             raise ConcurrencyError("this task is in the middle of a fragmented message itself")
         waiter = self._reactor.new_waiter()
@@ -821,6 +823,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     async def _wait_for_room(self) -> None:
         """Wait until fewer than `write_limit` bytes are queued."""
+        self._check_thread()
         self._calls += 1
         if self._calls >= CALLS_A_TURN:
             await self._take_turns()
@@ -1024,6 +1027,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
         Cancelling: the transport is closed at once, as for any resource of anyio.
         """
+        self._check_thread()
         try:
             await self.close()
         except BaseException:
@@ -1038,6 +1042,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
         Cancelling: cannot happen; this is no checkpoint.
         """
+        self._check_thread()
         if self._state is State.OPEN and not self._is_doomed:
             self._write_close(CloseCode.NORMAL_CLOSURE, "")
 
@@ -1049,6 +1054,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         """
         if self._state is State.CLOSED:
             return
+        self._check_thread()
         waiter = self._reactor.new_waiter()
         self._end_waiters += (waiter,)
         try:
@@ -1079,6 +1085,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
         return CloseScope(self, incoming)
 
     def _add_close_scope(self, scope: CloseScope, incoming: Incoming) -> None:
+        self._check_thread()
         if incoming != "keep":
             self._begin_receiving()
             self._incoming = incoming
@@ -1128,6 +1135,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def _begin_close(self, code: int, reason: str) -> None:
         """Send a Close frame, and read on only to see the peer's."""
+        self._check_thread()
         if self._state is _CONNECTING:
             raise _not_open_yet()
         if self._state is State.OPEN:

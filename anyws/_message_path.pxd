@@ -30,6 +30,7 @@ cdef class MessagePath:
     cdef public object _reactor, _state, _incoming, _arrival, _turns, _fragmenting, _verdict, _outlet
     cdef public Py_ssize_t _calls, _unread_bytes, _max_buffer, _write_limit, _large
     cdef public double _heard_at, _opened_at, _ended_at
+    cdef public unsigned long long _thread
     cdef public long long _received_bytes, _received_messages, _sent_messages
     cdef public bint _paused, _receiving, _discarding, _working, _has_queued
 

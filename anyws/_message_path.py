@@ -9,6 +9,7 @@ nothing keeps waiting. Whatever needs a decision is the connection's.
 from __future__ import annotations
 
 import enum
+from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar
 
 from ._errors import ConcurrencyError, ConnectionClosedOK
@@ -178,6 +179,7 @@ class MessagePath:
         "_receiving",
         "_sent_messages",
         "_state",
+        "_thread",
         "_transport",
         "_turns",
         "_unread_bytes",
@@ -193,6 +195,7 @@ class MessagePath:
         self._reactor: Reactor = transport.reactor
         self._state: State = State.CONNECTING
         self._calls = 0  # since the last checkpoint
+        self._thread = get_ident()  # that of the event loop
 
         # Reading
         self._inbox: MessageQueue = MessageQueue()
@@ -300,6 +303,8 @@ class MessagePath:
 
     def _message_now(self) -> str | bytes | None:
         """Return the next message, or None if it takes waiting: in `_receiving`, to be undone."""
+        if get_ident() != self._thread:
+            raise _elsewhere()
         if self._receiving or self._incoming != "keep":
             raise self._busy()
         if self._inbox and self._calls < CALLS_A_TURN:
@@ -316,7 +321,17 @@ class MessagePath:
         self._calls = 0
         self._transport.flush_soon()
 
+    def _check_thread(self) -> None:
+        """Refuse to be used from another thread than that of the event loop.
+
+        Raises:
+            ConcurrencyError: it is.
+        """
+        if get_ident() != self._thread:
+            raise _elsewhere()
+
     def _begin_receiving(self) -> None:
+        self._check_thread()
         if self._state is _CONNECTING:
             self._look_up()
         if self._receiving or self._incoming != "keep":
@@ -373,6 +388,8 @@ class MessagePath:
 
     def _send_now(self, data: object, text: bool | None, compress: bool | None) -> bool:
         """Send a whole message if nothing keeps it waiting; say whether it was sent."""
+        if get_ident() != self._thread:
+            raise _elsewhere()
         if (
             not isinstance(data, WHOLE)
             or self._state is not _OPEN
@@ -396,6 +413,8 @@ class MessagePath:
 
     def _send_shared(self, message: SharedMessage) -> Skipped | None:
         """Send a message for many if nothing keeps it waiting; say why it was not sent, if so."""
+        if get_ident() != self._thread:
+            raise _elsewhere()
         if self._state is not _OPEN:
             return _NOT_OPEN
         if self._fragmenting is not None:
@@ -441,3 +460,10 @@ def send_to_all(
         if reason is not None:
             skipped.append((connection, reason))
     return skipped
+
+
+def _elsewhere() -> ConcurrencyError:
+    return ConcurrencyError(
+        "this connection belongs to the event loop of another thread: call from there, by "
+        "anyio.from_thread for instance"
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
-from anyws import Connection, ConnectionClosed
+from anyws import Broadcaster, ConcurrencyError, Connection, ConnectionClosed, broadcast
 from anyws.testing import BINARY, CLOSE, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
 from .scripted import MEMORY, Carrier, Role, both_roles, settle
@@ -195,3 +197,70 @@ async def test_cancelled_senders_hand_their_turn_on() -> None:
                 received.append(int.from_bytes(frame.payload[:2], "big"))
         assert received == sent
         assert 20 < len(sent) < 80
+
+
+async def stream_out(ws: Connection) -> None:
+    async with ws.send_stream() as writer:
+        await writer.write(b"x")
+
+
+async def stream_in(ws: Connection) -> None:
+    async with ws.receive_stream():
+        pass
+
+
+async def enter_a_close_scope(ws: Connection) -> None:
+    with ws.cancel_on_close():
+        pass
+
+
+async def send_to_many(ws: Connection) -> None:
+    broadcast([ws], "hello")
+
+
+CALLS: dict[str, Callable[[Connection], Awaitable[object]]] = {
+    "send": lambda ws: ws.send("hello"),
+    "send fragments": lambda ws: ws.send(["hello"]),
+    "send a large message": lambda ws: ws.send(bytes(2_000_000)),
+    "send_stream": stream_out,
+    "broadcast": send_to_many,
+    "receive": Connection.receive,
+    "receive_stream": stream_in,
+    "iterate": Connection.__anext__,
+    "ping": Connection.ping,
+    "pong": Connection.pong,
+    "close": Connection.close,
+    "aclose": Connection.aclose,
+    "send_eof": Connection.send_eof,
+    "wait_closed": Connection.wait_closed,
+    "cancel_on_close": enter_a_close_scope,
+}
+
+
+@both_roles
+@pytest.mark.parametrize("name", CALLS)
+async def test_another_thread_is_told_and_changes_nothing(name: str, role: Role) -> None:
+    """R-D3: its loop is another one."""
+
+    def run_elsewhere() -> None:
+        with pytest.raises(ConcurrencyError, match="event loop of another thread"):
+            anyio.run(CALLS[name], ws)
+
+    async with MEMORY.scripted(role) as (ws, peer):
+        await anyio.to_thread.run_sync(run_elsewhere)
+        await ws.send("here")
+        await peer.expect(Frame(TEXT, b"here"))
+        await peer.send(Frame(TEXT, b"there"))
+        assert await ws.receive() == "there"
+
+
+@both_roles
+async def test_a_group_of_another_thread_is_told(role: Role) -> None:
+    group = Broadcaster()
+
+    def publish() -> None:
+        with pytest.raises(ConcurrencyError, match="event loop of another thread"):
+            group.publish("hello")
+
+    async with MEMORY.scripted(role) as (ws, _), group.member(ws):
+        await anyio.to_thread.run_sync(publish)
