@@ -123,8 +123,7 @@ def frontends(session: nox.Session) -> None:
 @nox.session
 def proxies(session: nox.Session) -> None:
     """Run the tests through proxies that others wrote; one that is not installed is left out."""
-    install_with_tests(session)
-    session.install(*group("proxies"))
+    install_sources(session, "trio,uvloop,socks", *group("test"), *group("proxies"))
     session.run("pytest", "tests/proxies", *session.posargs)
 
 
