@@ -178,7 +178,7 @@ class Opening:
         self.connection: ServerConnection | None = None
         self.refusal: Response | None = None
         self._answering: anyio.CancelScope | None = None  # a hook that is waited for
-        self._early: list[bytes] | None = None  # what came while it was
+        self._early: bytearray | None = None  # what came while it was
         self._peer_is_done = False
         self._error: Exception | None = None  # what it was refused for
         self._deadline = inf
@@ -208,8 +208,8 @@ class Opening:
         if self._error is not None:
             return
         if self._early is not None:
-            self._early.append(data)
-            if sum(map(len, self._early)) >= READ_SIZE:
+            self._early += data
+            if len(self._early) >= READ_SIZE:
                 self._transport.pause_reading()
             return
         if self._transport.reactor.clock() >= self._deadline:
@@ -263,7 +263,7 @@ class Opening:
         except StopIteration as stop:
             self._send(stop.value)
         else:
-            self._early = []
+            self._early = bytearray()
             self._start_task(self._await_steps, steps, awaitable)
 
     @uninterrupted
@@ -302,7 +302,7 @@ class Opening:
         connection._open(answer.response, answer.subprotocol, answer.extensions)
         transport.receiver = connection
         early, self._early = self._early, None
-        trailing = self._http.trailing_data() + b"".join(early or ())
+        trailing = self._http.trailing_data() + bytes(early or b"")
         if early:
             transport.resume_reading()
         if trailing:

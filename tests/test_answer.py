@@ -372,7 +372,7 @@ async def test_frames_that_come_while_a_hook_waits_are_bounded() -> None:
         (arrival,) = server._admission.arrivals
         assert isinstance(arrival.stage, Opening)
         assert arrival.stage._early is not None
-        assert sum(len(data) for data in arrival.stage._early) < 200_000
+        assert len(arrival.stage._early) < 200_000
         hook.released.set()
         assert (await peer.read_head()).status == 101
         await peer.expect(*flood)
