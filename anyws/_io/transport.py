@@ -35,8 +35,9 @@ HOLD_AT_MOST = 64 * 1024
 #: 256 transports are written to in one go: the kernel takes 1 to 2 ms for that.
 WRITES_A_TURN = 256
 
-#: 64 KiB: bytes read at a time, as trio and asyncio have it.
-READ_SIZE = 64 * 1024
+#: Bytes read at a time: 64 KiB, as trio and asyncio have it, and the longest header of a frame, so
+#: that a message of that size, which many send in pieces of, comes in one piece.
+READ_SIZE = 64 * 1024 + 14
 
 
 class Receiver(Protocol):
