@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import logging
 import os
 import ssl
 from collections.abc import Iterator
@@ -85,14 +86,40 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+class _Failures(logging.Handler):
+    """Keeps what callbacks of trio's reactor have raised, which it can but log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.seen: list[BaseException | None] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "a callback of the reactor has failed":
+            assert record.exc_info is not None
+            self.seen.append(record.exc_info[1])
+
+
+_failures = _Failures()
+logging.getLogger("anyws").addHandler(_failures)
+
+
+@pytest.fixture
+def failures_of_callbacks() -> list[BaseException | None]:
+    """Return what callbacks of trio's reactor have raised; what is left in it fails the test."""
+    return _failures.seen
+
+
 @pytest.fixture(autouse=True)
 def leak_check() -> Iterator[None]:
     """Fail the test that left a socket, a loop or a coroutine behind.
 
-    Whatever warns when it is destroyed does so in here, in the test that made it; the
-    `filterwarnings` of pyproject.toml turn the warning into an error.
+    And the one in which a callback of trio's reactor failed. Whatever warns when it is destroyed
+    does so in here, in the test that made it; the `filterwarnings` of pyproject.toml turn the
+    warning into an error.
     """
     yield
+    failures, _failures.seen[:] = _failures.seen.copy(), []
+    assert not failures
     gc.collect()
     # What is left lives longer than the test; the next collection need not look at it again.
     gc.freeze()

@@ -942,7 +942,8 @@ async def test_a_block_may_use_a_task_group_too() -> None:
 def test_a_block_may_use_a_nursery_of_trio() -> None:
     async def main() -> None:
         async with serve(echo, "127.0.0.1") as server, trio.open_nursery() as nursery:
-            async with connect(server.uri, task_group=nursery) as ws:
+            stream = await anyio.connect_tcp("127.0.0.1", server.port)
+            async with wrap_client(stream, server.uri, task_group=nursery) as ws:
                 assert nursery.child_tasks
                 await ws.send("hello")
                 assert await ws.receive() == "hello"

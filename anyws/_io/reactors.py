@@ -43,7 +43,7 @@ def interrupted(function: AnyFunction) -> AnyFunction:
 
 
 def new_reactor() -> Reactor:
-    """Return a reactor for the running event loop."""
+    """Return a reactor for the running event loop: the one that all share, where it can be."""
     loop = current_token().native_token
     # Not imported here: it takes 10 ms, and a program on trio has no use for it.
     asyncio = sys.modules.get("asyncio")
@@ -56,9 +56,9 @@ def new_reactor() -> Reactor:
         _tell_trio()
         if hasattr(select, "epoll"):
             # Imported here: trio is optional.
-            from .trio_transport import TrioReactor
+            from . import trio_transport
 
-            return TrioReactor()
+            return trio_transport.shared_reactor()
     from .task_reactor import TaskReactor
 
     return TaskReactor()

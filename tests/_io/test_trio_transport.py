@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 import signal
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from anyws._io.trio_transport import TrioReactor, TrioTimer
+from anyws._io.trio_transport import TrioReactor, TrioTimer, shared_reactor
 
-from .conformance import settle
 from .reactor_conformance import ReactorCheck, check_reactor, running, socket_pair
 
 
@@ -24,12 +24,9 @@ async def test_contract_of_a_reactor_is_kept(check: ReactorCheck) -> None:
 
 
 @pytest.fixture
-async def reactor(nursery: trio.Nursery) -> TrioReactor:
-    """Return a reactor that runs."""
-    reactor = TrioReactor()
-    nursery.start_soon(reactor.run)
-    await wait_all_tasks_blocked()
-    return reactor
+async def reactor() -> TrioReactor:
+    """Return a reactor."""
+    return TrioReactor()
 
 
 @pytest.mark.trio
@@ -93,52 +90,150 @@ async def test_cancelled_timers_do_not_pile_up_and_live_ones_stay(
     assert _count_timers() == 0
 
 
+# The task
+
+
 @pytest.mark.trio
-async def test_sockets_are_served_that_were_added_before_the_reactor_ran(
-    nursery: trio.Nursery,
-) -> None:
+async def test_task_lasts_as_long_as_there_are_sockets(reactor: TrioReactor) -> None:
     with socket_pair() as (ours, theirs):
-        reactor = TrioReactor()
-        received: list[bytes] = []
-        done = trio.Event()
+        for _ in range(2):
+            assert not _has_task()
+            reactor.add_reader(ours, lambda: None)
+            reactor.add_reader(theirs, lambda: None)
+            assert _has_task()
+            await wait_all_tasks_blocked()
+            reactor.remove_reader(theirs)
+            await wait_all_tasks_blocked()
+            assert _has_task()
+            reactor.remove_reader(ours)
+            await wait_all_tasks_blocked()
+            assert not _has_task()
 
-        def read() -> None:
-            received.append(ours.recv(100))
-            done.set()
 
+@pytest.mark.trio
+async def test_task_lasts_as_long_as_there_are_timers(
+    reactor: TrioReactor, autojump_clock: MockClock
+) -> None:
+    reactor.call_later(1, lambda: None)
+    cancelled = reactor.call_later(3600, lambda: None)
+    await trio.sleep(10)
+    assert _has_task()
+    cancelled.cancel()
+    cancelled.cancel()
+    await wait_all_tasks_blocked()
+    assert not _has_task()
+    reactor.call_later(1, lambda: None)
+    await trio.sleep(0.5)
+    assert _has_task()
+    await trio.sleep(1)
+    assert not _has_task()
+
+
+@pytest.mark.trio
+async def test_task_goes_on_for_a_socket_that_comes_as_it_is_about_to_end(
+    reactor: TrioReactor,
+) -> None:
+    received: list[bytes] = []
+    done = trio.Event()
+
+    def read() -> None:
+        received.append(ours.recv(100))
+        done.set()
+
+    with socket_pair() as (ours, theirs):
+        reactor.add_reader(theirs, lambda: None)
+        await wait_all_tasks_blocked()
+        reactor.remove_reader(theirs)
         reactor.add_reader(ours, read)
-        theirs.send(b"early")
-        nursery.start_soon(reactor.run)
+        theirs.send(b"x")
         await done.wait()
         reactor.remove_reader(ours)
-        assert received == [b"early"]
+    assert received == [b"x"]
 
 
 @pytest.mark.trio
-async def test_sockets_may_come_and_go_once_the_reactor_has_ended() -> None:
-    reactor = TrioReactor()
+async def test_timer_may_be_the_first_and_a_socket_come_later(reactor: TrioReactor) -> None:
+    done = trio.Event()
+    timer = reactor.call_later(3600, lambda: None)
+    await wait_all_tasks_blocked()
     with socket_pair() as (ours, theirs):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(reactor.run)
-            reactor.add_reader(ours, lambda: None)
-            await settle()
-            nursery.cancel_scope.cancel()
-        reactor.add_writer(ours, lambda: None)
-        reactor.remove_writer(ours)
+        reactor.add_reader(ours, done.set)
+        theirs.send(b"x")
+        await done.wait()
         reactor.remove_reader(ours)
-        reactor.add_reader(theirs, lambda: None)
-        reactor.remove_reader(theirs)
+    timer.cancel()
+
+
+def test_run_ends_though_sockets_and_timers_are_left() -> None:
+    called: list[str] = []
+
+    async def main() -> None:
+        reactor = shared_reactor()
+        reactors.append(reactor)
+        reactor.add_reader(ours, lambda: called.append("reader"))
+        reactor.call_later(3600, lambda: called.append("timer"))
+        await wait_all_tasks_blocked()
+        # Comes late: async generators are closed when system tasks have ended.
+        late.append(use_late(reactor))
+        await anext(late[0])
+
+    async def use_late(reactor: TrioReactor) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            reactor.add_writer(ours, lambda: called.append("writer"))
+            reactor.remove_writer(ours)
+            reactor.remove_reader(ours)
+            reactor.call_later(0, lambda: called.append("timer")).cancel()
+            called.append("late")
+
+    reactors: list[TrioReactor] = []
+    late: list[AsyncGenerator[None, None]] = []
+    with socket_pair() as (ours, theirs):
+        trio.run(main)
+        theirs.send(b"x")
+        reactors[0].add_reader(theirs, lambda: None)
+        reactors[0].remove_reader(theirs)
+    assert called == ["late"]
+
+
+def test_all_in_a_run_share_one_reactor() -> None:
+    async def main() -> TrioReactor:
+        reactor = shared_reactor()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(check_sameness, reactor)
+        return reactor
+
+    async def check_sameness(reactor: TrioReactor) -> None:
+        assert shared_reactor() is reactor
+
+    assert trio.run(main) is not trio.run(main)
 
 
 @pytest.mark.trio
-async def test_reactor_ends_though_it_never_had_a_socket() -> None:
-    reactor = TrioReactor()
-    with trio.move_on_after(0) as scope:
-        await reactor.run()
-    assert scope.cancelled_caught
-    with socket_pair() as (ours, _):
-        reactor.add_reader(ours, lambda: None)
+async def test_callback_that_fails_is_logged_and_others_are_called(
+    reactor: TrioReactor,
+    caplog: pytest.LogCaptureFixture,
+    failures_of_callbacks: list[BaseException | None],
+) -> None:
+    error = LookupError("not to be expected")
+    done = trio.Event()
+
+    def fail() -> None:
         reactor.remove_reader(ours)
+        raise error
+
+    with socket_pair() as (ours, theirs):
+        reactor.add_reader(ours, fail)
+        reactor.add_reader(theirs, done.set)
+        theirs.send(b"x")
+        ours.send(b"x")
+        await done.wait()
+        reactor.remove_reader(theirs)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("anyws", "ERROR")
+    assert failures_of_callbacks == [error]
+    failures_of_callbacks.clear()
 
 
 @pytest.mark.parametrize("source", ["socket", "timer"])
@@ -157,23 +252,35 @@ def test_keyboard_interrupt_is_not_raised_amid_a_callback(source: str) -> None:
                 ours.recv(100)
                 callback()
 
-            async with trio.open_nursery() as nursery:
-                reactor = TrioReactor()
-                nursery.start_soon(reactor.run)
-                reactor.add_reader(ours, read)
-                try:
-                    if source == "socket":
-                        theirs.send(b"x")
-                    else:
-                        reactor.call_later(0, callback)
-                    await trio.sleep_forever()
-                except KeyboardInterrupt:
-                    log.append("interrupted")
-                reactor.remove_reader(ours)
-                nursery.cancel_scope.cancel()
+            reactor = TrioReactor()
+            reactor.add_reader(ours, read)
+            try:
+                if source == "socket":
+                    theirs.send(b"x")
+                else:
+                    reactor.call_later(0, callback)
+                await trio.sleep_forever()
+            except KeyboardInterrupt:
+                log.append("interrupted")
+            reactor.remove_reader(ours)
 
     trio.run(main)
     assert log == ["began", "ended", "interrupted"]
+
+
+def _has_task() -> bool:
+    root = trio.lowlevel.current_root_task()
+    assert root is not None
+    return any(
+        task.name == "anyws reactor" for nursery in root.child_nurseries for task in _tasks(nursery)
+    )
+
+
+def _tasks(nursery: trio.Nursery) -> Iterator[trio.lowlevel.Task]:
+    for task in nursery.child_tasks:
+        yield task
+        for inner in task.child_nurseries:
+            yield from _tasks(inner)
 
 
 def _count_timers() -> int:
