@@ -16,6 +16,9 @@ COVERAGE_FLOOR = 97
 # They wait for what others' programs do, and have sessions: see `frontends` and `proxies`.
 OWN_SESSION = ("--ignore=tests/frontends", "--ignore=tests/proxies")
 
+# A process for each core. What follows `--` comes later, so that `-n0` keeps it to one.
+IN_PARALLEL = ("--numprocesses=auto", "--dist=worksteal")
+
 FAIL_UNLESS_COMPILED = """
 import sys
 from anyws._build import COMPILED, describe
@@ -48,7 +51,7 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "anyws", "--version")
     if os.environ.get("ANYWS_REQUIRE_COMPILED") == "1":
         session.run("python", "-c", FAIL_UNLESS_COMPILED)
-    session.run("pytest", *OWN_SESSION, *session.posargs)
+    session.run("pytest", *OWN_SESSION, *IN_PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -57,7 +60,7 @@ def pure(session: nox.Session) -> None:
     install_sources(session, "trio,uvloop,routing,socks", *group("test"))
     session.run("python", "-m", "anyws", "--version")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *OWN_SESSION, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *OWN_SESSION, *IN_PARALLEL, *session.posargs)
 
 
 for python in PYTHONS:
@@ -70,6 +73,7 @@ for python in PYTHONS:
 def coverage(session: nox.Session) -> None:
     """Run the tests, then print what they covered; fail below the floor."""
     session.install(*(line for line in group("test") if line.startswith("coverage")))
+    session.run("coverage", "combine")
     session.run("coverage", "report", f"--fail-under={COVERAGE_FLOOR}")
 
 

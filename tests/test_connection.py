@@ -160,7 +160,7 @@ async def test_ping_gives_the_seconds_until_its_pong(role: Role, carrier: Carrie
 @pytest.mark.parametrize(
     ("data", "payload"),
     [("é", "é".encode()), (bytearray(b"x"), b"x"), (memoryview(b"xyz")[::2], b"xz"), (b"", b"")],
-    ids=repr,
+    ids=["str", "bytearray", "memoryview", "empty"],
 )
 async def test_ping_and_pong_carry_their_data(
     data: str | bytes | bytearray | memoryview, payload: bytes

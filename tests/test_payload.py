@@ -22,7 +22,7 @@ MIB = 1024 * 1024
         (memoryview(array.array("d", bytes(16))), 16),
         (memoryview(b"a").cast("B", ()), 1),
     ],
-    ids=str,
+    ids=["str", "bytes", "bytearray", "memoryview", "of doubles", "of no dimension"],
 )
 def test_size_is_in_bytes_or_characters(data: Data, expected: int) -> None:
     assert size_of(data) == expected
