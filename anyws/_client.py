@@ -151,7 +151,8 @@ def connect(
     """
     target = parse_uri(uri)
     if ssl is not None and not target.secure and not max_redirects:
-        raise ValueError(f"ssl is for wss URIs, not for {uri!r}")
+        # Not the whole URI, which may have a password in it.
+        raise ValueError(f"ssl is for wss URIs, not for {target.origin}")
     if path is not None and stream is not None:
         raise ValueError("path and stream exclude each other")
     check_seconds("open_timeout", open_timeout, optional=True)

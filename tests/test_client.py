@@ -287,6 +287,13 @@ def test_arguments_that_cannot_be_used_are_refused_at_once(
         _ = connect(**{"uri": "ws://localhost/"} | arguments)
 
 
+def test_a_password_in_the_uri_is_in_no_message_about_other_arguments() -> None:
+    """R-B7a"""
+    context = stdlib_ssl.create_default_context()
+    with pytest.raises(ValueError, match=r"not for ws://localhost:8000$"):
+        _ = connect("ws://hidden:secret@localhost:8000/?token=secret", ssl=context)
+
+
 # The answer
 
 
