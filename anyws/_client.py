@@ -285,6 +285,11 @@ class Way:
             return await dial_unix(self.path)
         return await self._dial_tcp(uri.host, uri.port)
 
+    async def give_up(self) -> None:
+        """Close a stream that was given, of which nobody has made a transport."""
+        if self.stream is not None and not callable(self.stream):
+            await anyio.aclose_forcefully(self.stream)
+
     async def _dial_tcp(self, host: str, port: int) -> Socket:
         return await dial_tcp(
             host,
@@ -388,6 +393,8 @@ class Connecting(Block[ClientConnection]):
         except BaseException as exc:
             if transport is not None:
                 transport.abort()
+            else:
+                await self._way.give_up()
             if not isinstance(exc, HandshakeRejected) or not visit.take_answer(exc.response):
                 raise
             self._refusal = None

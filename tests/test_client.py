@@ -870,6 +870,36 @@ async def test_a_stream_is_closed_if_the_handshake_fails() -> None:
         await ours.receive()
 
 
+async def fail_to_give(*_: object) -> Any:
+    raise LookupError("no token")
+
+
+@pytest.mark.parametrize(
+    ("auth", "error"),
+    [(fail_to_give, LookupError), (never, TimeoutError)],
+    ids=["error", "timeout"],
+)
+async def test_a_stream_is_closed_if_there_are_no_credentials(
+    auth: Callable[[], Any], error: type[Exception]
+) -> None:
+    ours, _ = memory_pair()
+    with pytest.raises(error) as caught:
+        await enter(connect("ws://localhost/", stream=ours, auth=auth, open_timeout=0.02))
+    if error is TimeoutError:
+        assert "asking for the credentials for localhost port 80 took too" in str(caught.value)
+    with anyio.fail_after(LIMIT), pytest.raises(anyio.ClosedResourceError):
+        await ours.receive()
+
+
+async def test_a_stream_is_closed_if_asking_for_the_credentials_is_cancelled() -> None:
+    ours, _ = memory_pair()
+    with anyio.move_on_after(0.02) as scope:
+        await enter(connect("ws://localhost/", stream=ours, auth=never))
+    assert scope.cancelled_caught
+    with anyio.fail_after(LIMIT), pytest.raises(anyio.ClosedResourceError):
+        await ours.receive()
+
+
 async def test_a_stream_that_breaks_before_the_answer_is_an_invalid_handshake() -> None:
     """R-B1, R-A3c: no exception of anyio comes out."""
     ours, theirs = memory_pair()
