@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientConnection", "Connecting", "connect", "wrap_client"]
 
+# What `connect` may be given that is connected already.
+Stream = ByteStream | Socket
+
 # Makes something the receiver of a transport.
 Begin = Callable[[Receiver], None]
 
@@ -80,7 +83,7 @@ def connect(
     proxy: str | None = None,
     proxy_ssl: stdlib_ssl.SSLContext | None = None,
     path: str | bytes | os.PathLike[str] | None = None,
-    stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None = None,
+    stream: Stream | Callable[[], Awaitable[Stream]] | None = None,
     local_host: str | None = None,
     happy_eyeballs_delay: float = 0.25,
     one_at_a_time: bool = False,
@@ -120,8 +123,8 @@ def connect(
             the environment names, if anything. SOCKS takes the extra `socks`.
         proxy_ssl: for an `https` proxy; None is the default context, which verifies.
         path: of a Unix socket to connect to; the URI still names Host and path.
-        stream: a connected byte stream to use, or an async function that gives one; it is closed
-            with the connection.
+        stream: a connected byte stream to use, or a connected socket without TLS, or an async
+            function that gives one; it is closed with the connection.
         local_host: an address of this machine to connect from.
         happy_eyeballs_delay: seconds between attempts on a host's addresses.
         one_at_a_time: wait while another `connect` of this event loop that was told so too is
@@ -237,7 +240,7 @@ class Way:
     """How to get to a server."""
 
     path: str | bytes | os.PathLike[str] | None
-    stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None
+    stream: Stream | Callable[[], Awaitable[Stream]] | None
     local_host: str | None
     happy_eyeballs_delay: float
     one_at_a_time: bool
@@ -271,7 +274,7 @@ class Way:
             user_agent=self.user_agent,
         )
 
-    async def dial(self, uri: URI) -> Socket | ByteStream:
+    async def dial(self, uri: URI) -> Stream:
         """Connect directly.
 
         Raises:
@@ -287,7 +290,9 @@ class Way:
 
     async def give_up(self) -> None:
         """Close a stream that was given, of which nobody has made a transport."""
-        if self.stream is not None and not callable(self.stream):
+        if isinstance(self.stream, Socket):
+            self.stream.close()
+        elif self.stream is not None and not callable(self.stream):
             await anyio.aclose_forcefully(self.stream)
 
     async def _dial_tcp(self, host: str, port: int) -> Socket:
@@ -348,7 +353,7 @@ class Connecting(Block[ClientConnection]):
     async def _open(self, background: Background) -> ClientConnection:
         reactor = new_reactor()
         await background.start(reactor)
-        if self._way.stream is not None:
+        if self._way.stream is not None and not isinstance(self._way.stream, Socket):
             await background.prepare()
         # The task group is open by now, if there is one: it outlives this scope.
         with anyio.move_on_after(self._open_timeout):

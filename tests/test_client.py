@@ -870,6 +870,53 @@ async def test_a_stream_is_closed_if_the_handshake_fails() -> None:
         await ours.receive()
 
 
+@pytest.mark.parametrize("given", ["socket", "function"])
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_a_socket_that_is_connected_will_do(
+    given: str,
+    secure: bool,
+    server_ssl: stdlib_ssl.SSLContext,
+    client_ssl: stdlib_ssl.SSLContext,
+) -> None:
+    """R-B10: it may block, as sockets do at first; it is closed with the connection."""
+    scheme = "wss" if secure else "ws"
+    async with serve(echo, "127.0.0.1", ssl=server_ssl if secure else None) as server:
+        sock = stdlib_socket.create_connection(("127.0.0.1", server.port))
+        assert sock.gettimeout() is None
+
+        async def give() -> stdlib_socket.socket:
+            await checkpoint()
+            return sock
+
+        async with connect(
+            f"{scheme}://localhost/chat",
+            stream=sock if given == "socket" else give,
+            ssl=client_ssl if secure else None,
+        ) as ws:
+            assert ws.extra(SocketAttribute.raw_socket) is sock
+            assert ws.remote_address == ("127.0.0.1", server.port)
+            assert ws.request.headers["host"] == "localhost"
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+        assert ws.close_code == 1000
+        assert sock.fileno() == -1
+
+
+@pytest.mark.parametrize("when", ["no credentials", "answer"])
+async def test_a_socket_that_was_given_is_closed_if_that_fails(when: str) -> None:
+    """R-B10"""
+    async with raw_server(answering(b"garbage\r\n\r\n") if when == "answer" else hang_up) as port:
+        sock = stdlib_socket.create_connection(("127.0.0.1", port))
+        auth = fail_to_give if when == "no credentials" else None
+        with pytest.raises((InvalidHandshake, LookupError)):
+            await enter(connect("ws://localhost/", stream=sock, auth=auth))
+        assert sock.fileno() == -1
+
+
+async def hang_up(peer: RawPeer) -> None:
+    assert await peer.read_rest() == b""
+
+
 async def fail_to_give(*_: object) -> Any:
     raise LookupError("no token")
 
