@@ -387,10 +387,12 @@ class Connecting(Block[ClientConnection]):
         """Make one request; None if its answer leads to another one."""
         visit = self._visit
         transport: Transport | None = None
+        lowest: Transport | None = None  # without TLS
         try:
             self._step = "asking for the credentials for"
             request = await visit.next_request()
             transport, begin = await self._new_transport(reactor, background)
+            lowest = transport
             if visit.uri.secure and self._ssl is not None:
                 transport = await self._start_tls(transport, begin, self._ssl)
                 begin = transport.start
@@ -406,6 +408,9 @@ class Connecting(Block[ClientConnection]):
             if not self._way.leads_to(visit):
                 exc.add_note("The answer leads on, to where the way that was given does not lead")
                 raise
+        # A stream is closed in the background; the next one is asked for when it is.
+        if lowest is not None:
+            await background.stop(lowest)
         return None
 
     async def _new_transport(
