@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket as stdlib_socket
 import ssl as stdlib_ssl
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from anyws import (
     ClientConnection,
     Connecting,
     ConnectionClosedError,
+    Deflate,
     HandshakeError,
     HandshakeRejected,
     InvalidHandshake,
@@ -49,6 +51,7 @@ from anyws.testing import (
     memory_pair,
 )
 
+from ._io.network import black_hole, resolve_to
 from .raw import LIMIT, Script, closed_port, full_listener, raw_server
 
 pytestmark = pytest.mark.anyio
@@ -247,6 +250,37 @@ async def test_the_user_agent_is_ours_unless_it_is_given(
         await enter(connect(f"ws://127.0.0.1:{port}/", **options))
     assert requests[0].headers.get("user-agent") == user_agent
     assert "sec-websocket-protocol" not in requests[0].headers
+
+
+async def test_nothing_that_is_given_is_changed(
+    server_ssl: stdlib_ssl.SSLContext, client_ssl: stdlib_ssl.SSLContext
+) -> None:
+    """It may serve for another connection."""
+    extension = Deflate()
+    headers = {"X-Token": "abc", "User-Agent": "mine"}
+    cookies = {"id": "1"}
+    subprotocols = ["wamp", "soap"]
+    extensions = [extension]
+
+    def settings_of(ssl: stdlib_ssl.SSLContext) -> tuple[object, ...]:
+        return ssl.verify_mode, ssl.check_hostname, ssl.options, ssl.minimum_version
+
+    settings = settings_of(client_ssl)
+    async with raw_server(answer_close, ssl=server_ssl) as port:
+        await enter(
+            connect(
+                f"wss://127.0.0.1:{port}/",
+                ssl=client_ssl,
+                headers=headers,
+                cookies=cookies,
+                subprotocols=subprotocols,
+                extensions=extensions,
+                auth=("a", "b"),
+            )
+        )
+    assert (headers, cookies) == ({"X-Token": "abc", "User-Agent": "mine"}, {"id": "1"})
+    assert (subprotocols, extensions) == (["wamp", "soap"], [extension])
+    assert settings_of(client_ssl) == settings
 
 
 async def test_options_reach_the_connection() -> None:
@@ -524,12 +558,34 @@ async def test_a_name_that_cannot_be_resolved_is_plain() -> None:
     assert isinstance(caught.value, stdlib_socket.gaierror)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is one loopback address only")
 async def test_a_local_address_may_be_chosen() -> None:
     async with (
         serve(echo, "127.0.0.1") as server,
-        connect(server.uri, local_host="127.0.0.1") as ws,
+        connect(server.uri, local_host="127.0.0.2") as ws,
     ):
-        assert ws.local_address[0] == "127.0.0.1"
+        assert ws.local_address[0] == "127.0.0.2"
+
+
+@pytest.mark.parametrize("delay", [0, 3600.0])
+async def test_the_next_address_has_to_wait_for_its_delay(
+    delay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-B10: longer than the time there is, where the delay is an hour."""
+    async with raw_server(answer_close) as port:
+        with black_hole("127.0.0.2") as silent:
+            resolve_to(monkeypatch, [silent, ("127.0.0.1", port)])
+            # More than the default, so that one that is not passed on is found out.
+            connecting = connect(
+                "ws://example.org/",
+                happy_eyeballs_delay=delay,
+                open_timeout=0.4 if delay else LIMIT,
+            )
+            if delay:
+                with pytest.raises(TimeoutError, match=r"connecting to example\.org port 80"):
+                    await enter(connecting)
+            else:
+                await enter(connecting)
 
 
 @needs_unix
@@ -576,6 +632,23 @@ async def test_tls_encrypts_and_verifies(
         assert server.uri.startswith("wss://")
         await ws.send("hello")
         assert await ws.receive() == "hello"
+
+
+@pytest.mark.skipif(not stdlib_socket.has_ipv6, reason="needs IPv6")
+async def test_the_certificate_of_an_ipv6_address_is_verified(
+    server_ssl: stdlib_ssl.SSLContext,
+    client_ssl: stdlib_ssl.SSLContext,
+    idna_ssl: stdlib_ssl.SSLContext,
+) -> None:
+    """R-B9"""
+    async with serve(echo, "::1", ssl=server_ssl) as server:
+        assert server.uri == f"wss://[::1]:{server.port}/"
+        async with connect(server.uri, ssl=client_ssl) as ws:
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+    async with serve(echo, "::1", ssl=idna_ssl) as server:
+        with pytest.raises(HandshakeError, match="IP address mismatch"):
+            await enter(connect(server.uri, ssl=client_ssl))
 
 
 async def test_the_default_context_verifies(server_ssl: stdlib_ssl.SSLContext) -> None:
