@@ -70,7 +70,7 @@ def connect(
     uri: str,
     *,
     task_group: TaskGroup | TaskGroupLike | None = None,
-    headers: HeadersLike = (),
+    headers: HeadersLike | None = None,
     origin: str | None = None,
     user_agent: str | None = DEFAULT_USER_AGENT,
     auth: tuple[str, str] | Auth | None = None,
@@ -164,7 +164,7 @@ def connect(
     if auth is None:
         auth = target.user_info
     asking = Asking(
-        Headers(headers),
+        Headers(headers or ()),
         origin,
         user_agent,
         check_subprotocols(subprotocols),
@@ -200,7 +200,7 @@ def wrap_client(
     uri: str,
     *,
     task_group: TaskGroup | TaskGroupLike | None = None,
-    headers: HeadersLike = (),
+    headers: HeadersLike | None = None,
     origin: str | None = None,
     user_agent: str | None = DEFAULT_USER_AGENT,
     auth: tuple[str, str] | Auth | None = None,

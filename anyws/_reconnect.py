@@ -68,7 +68,7 @@ def reconnect(
     *,
     retry: Retry = Retry(),  # noqa: B008  # frozen
     on_connect: Callable[[ClientConnection], Awaitable[object]] | None = None,
-    headers: HeadersLike | Callable[[], Awaitable[HeadersLike]] = (),
+    headers: HeadersLike | Callable[[], Awaitable[HeadersLike]] | None = None,
     **keywords: Unpack[ConnectKeywords],
 ) -> Reconnecting:
     """Connect to a WebSocket server, again and again (RFC 6455 §7.2.3).
@@ -104,10 +104,11 @@ def reconnect(
     if isinstance(keywords.get("stream"), Stream):
         raise TypeError("stream is one stream, expected an async function that gives a new one")
     if not callable(headers):
-        headers = Headers(headers)  # the caller may change them, or may have given an iterator
+        # The caller may change them, or may have given an iterator.
+        headers = Headers(headers or ())
     # What can be checked is checked now: a secure URI stands for one that is not known.
     sample = "wss://localhost/" if callable(uri) else uri
-    _ = connect(sample, task_group=None, headers=() if callable(headers) else headers, **keywords)
+    _ = connect(sample, task_group=None, headers=None if callable(headers) else headers, **keywords)
     return Reconnecting(uri, retry, on_connect, headers, keywords)
 
 

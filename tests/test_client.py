@@ -235,7 +235,12 @@ async def test_the_request_says_what_the_rfc_asks_for() -> None:
 
 @pytest.mark.parametrize(
     ("options", "user_agent"),
-    [({}, "anyws"), ({"user_agent": None}, None), ({"headers": {"User-Agent": "mine"}}, "mine")],
+    [
+        ({}, "anyws"),
+        ({"user_agent": None}, None),
+        ({"headers": {"User-Agent": "mine"}}, "mine"),
+        ({"headers": None}, "anyws"),
+    ],
 )
 async def test_the_user_agent_is_ours_unless_it_is_given(
     options: dict[str, Any], user_agent: str | None

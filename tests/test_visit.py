@@ -270,6 +270,24 @@ def test_what_contradicts_itself_is_refused_at_once(given: dict[str, Any], probl
         _ = connect(**{"uri": "ws://localhost/", **given})
 
 
+@pytest.mark.parametrize(
+    ("auth", "error", "problem"),
+    [
+        ("ann:secret", TypeError, "auth is str, expected a name and a password, a BasicAuth"),
+        (["ann", "secret"], TypeError, "auth is list, expected"),
+        (BasicAuth(users={"ann": "secret"}), ValueError, "a client sends one name and password"),
+    ],
+    ids=["str", "list", "of-a-server"],
+)
+def test_what_says_not_who_the_user_is_is_refused_at_once(
+    auth: Any, error: type[Exception], problem: str
+) -> None:
+    """R-B7a: a request without credentials would be the silent alternative."""
+    with pytest.raises(error, match=problem) as caught:
+        _ = connect("ws://localhost/", auth=auth)
+    assert "secret" not in str(caught.value)
+
+
 # Over real sockets
 
 
