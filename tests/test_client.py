@@ -374,6 +374,17 @@ async def test_the_end_in_the_segment_of_the_answer_is_not_lost() -> None:
     assert caught.value.initiator == "transport"
 
 
+async def test_an_answer_may_have_many_fields() -> None:
+    """R-C2: CVE-2024-37890; the limit is for their bytes."""
+
+    async def script(peer: RawPeer) -> None:
+        await peer.accept(*(f"X-{n}: {n}" for n in range(1000)))
+        await peer.answer_close()
+
+    async with raw_server(script) as port, connect(f"ws://127.0.0.1:{port}/") as ws:
+        assert ws.response.headers["X-999"] == "999"
+
+
 async def test_an_answer_may_come_byte_by_byte() -> None:
     async def script(peer: RawPeer) -> None:
         request = await peer.read_head()
@@ -484,6 +495,18 @@ def plus(*fields: str) -> Callable[[Head], bytes]:
             NegotiationError,
             "chose the subprotocol 'superchat', offered: chat",
             id="subprotocol",
+        ),
+        pytest.param(
+            lambda request: plus("Sec-WebSocket-Protocol: ch?t")(request).replace(b"?", b"\xe9"),
+            NegotiationError,
+            "chose the subprotocol 'ch\xe9t', offered: chat",
+            id="subprotocol-outside-ascii",
+        ),
+        pytest.param(
+            lambda request: plus("Sec-WebSocket-Extensions: x?")(request).replace(b"?", b"\xe9"),
+            InvalidHandshake,
+            "the response cannot be read: comma, or parameter of an extension",
+            id="extension-outside-ascii",
         ),
         pytest.param(
             plus("Sec-WebSocket-Extensions: permessage-deflate"),
