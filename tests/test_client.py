@@ -6,11 +6,14 @@ How the block is left is in test_lifetime.py.
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 import socket as stdlib_socket
 import ssl as stdlib_ssl
 import sys
+import traceback
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +96,15 @@ def ending_after(*parts: bytes) -> Script:
             await peer.send(part)
 
     return script
+
+
+async def greet_in_plaintext(peer: RawPeer) -> None:
+    await peer.send(b"220 ready\r\n" * 10)
+    await peer.read_rest()
+
+
+async def be_silent(peer: RawPeer) -> None:
+    await peer.read_rest()
 
 
 async def answer_close(peer: RawPeer) -> None:
@@ -331,6 +343,40 @@ def test_a_password_in_the_uri_is_in_no_message_about_other_arguments() -> None:
     context = stdlib_ssl.create_default_context()
     with pytest.raises(ValueError, match=r"not for ws://localhost:8000$"):
         _ = connect("ws://hidden:secret@localhost:8000/?token=secret", ssl=context)
+
+
+async def refuse(peer: RawPeer) -> None:
+    await peer.read_head()
+    await peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "script"),
+    [
+        pytest.param("ws", None, id="refused"),
+        pytest.param("ws", refuse, id="rejected"),
+        pytest.param("ws", answering(b"garbage\r\n\r\n"), id="garbage"),
+        pytest.param("ws", be_silent, id="timeout"),
+        pytest.param("wss", be_silent, id="timeout-in-tls"),
+        pytest.param("wss", greet_in_plaintext, id="no-tls"),
+    ],
+)
+async def test_a_password_in_the_uri_is_in_no_error(
+    scheme: str, script: Script | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-B7a: nor in the log, whatever goes wrong."""
+    caplog.set_level(logging.DEBUG)
+    async with AsyncExitStack() as stack:
+        if script is None:
+            port = stack.enter_context(closed_port())
+        else:
+            port = await stack.enter_async_context(raw_server(script))
+        uri = f"{scheme}://hidden:secret@127.0.0.1:{port}/"
+        with pytest.raises((OSError, HandshakeError)) as caught:
+            await enter(connect(uri, open_timeout=0.1))
+    shown = "".join(traceback.format_exception_only(caught.value)) + caplog.text
+    assert "secret" not in shown
+    assert "hidden" not in shown
 
 
 # The answer
@@ -720,11 +766,6 @@ async def test_an_international_host_matches_its_certificate(
     assert hosts == ["xn--bcher-kva.example"]
 
 
-async def greet_in_plaintext(peer: RawPeer) -> None:
-    await peer.send(b"220 ready\r\n" * 10)
-    await peer.read_rest()
-
-
 async def leave_in_the_middle(peer: RawPeer) -> None:
     await peer.stream.receive()
 
@@ -795,10 +836,6 @@ def silent_resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             trio.socket.set_custom_hostname_resolver(SilentResolver())
 
     return silence
-
-
-async def be_silent(peer: RawPeer) -> None:
-    await peer.read_rest()
 
 
 async def test_open_timeout_covers_the_name_lookup(silent_resolver: Callable[[], None]) -> None:
@@ -941,6 +978,56 @@ async def test_any_byte_stream_will_do(opening: Callable[[ByteStream], Connectin
             assert (ws.local_address, ws.remote_address) == (None, None)
     with pytest.raises(anyio.ClosedResourceError):
         await ours.receive()
+
+
+async def test_wrap_client_asks_for_what_it_is_told_to() -> None:
+    ours, theirs = memory_pair()
+    requests: list[Head] = []
+
+    async def script(peer: RawPeer) -> None:
+        requests.append(await peer.accept("Sec-WebSocket-Protocol: soap", then=(HELLO,)))
+        assert (await peer.answer_close())[0] == 1009
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(script, RawPeer(theirs, is_client=False))
+        async with wrap_client(
+            ours,
+            "ws://example.org/chat",
+            headers={"X-Token": "abc"},
+            origin="https://example.org",
+            user_agent="test/1",
+            auth=("ann", "secret"),
+            cookies={"id": "1"},
+            subprotocols=["soap"],
+            compression="deflate",
+            max_size=4,
+        ) as ws:
+            assert ws.subprotocol == "soap"
+            with pytest.raises(ConnectionClosedError, match="1009"):
+                await ws.receive()
+    fields = requests[0].headers
+    assert requests[0].first_line == "GET /chat HTTP/1.1"
+    assert {name: fields[name] for name in ("host", "x-token", "origin", "user-agent")} == {
+        "host": "example.org",
+        "x-token": "abc",
+        "origin": "https://example.org",
+        "user-agent": "test/1",
+    }
+    assert (fields["authorization"], fields["cookie"]) == ("Basic YW5uOnNlY3JldA==", "id=1")
+    assert fields["sec-websocket-extensions"].startswith("permessage-deflate")
+
+
+def test_wrap_client_has_the_keywords_of_connect_that_make_sense() -> None:
+    of_connect = inspect.signature(connect).parameters
+    own = inspect.signature(wrap_client).parameters
+    missing = of_connect.keys() - own.keys()
+    assert missing == {
+        *("ssl", "server_hostname", "proxy", "proxy_ssl", "path", "local_host"),
+        *("happy_eyeballs_delay", "one_at_a_time", "max_redirects"),
+    }
+    assert [own[name].default for name in own.keys() - {"stream"}] == [
+        of_connect[name].default for name in own.keys() - {"stream"}
+    ]
 
 
 async def test_tls_runs_over_a_stream_that_is_given(

@@ -198,6 +198,21 @@ async def test_a_token_among_the_subprotocols_stays_at_home(
     assert v.subprotocols == (tuple(elsewhere.split(", ")) if elsewhere else ())
 
 
+@pytest.mark.parametrize("asked_at_home", [False, True])
+async def test_a_challenge_of_another_origin_is_not_answered(asked_at_home: bool) -> None:
+    """R-B7c: the answer would be enough to guess the password at leisure."""
+    challenge = 'Digest realm="r", nonce="n", qop="auth"'
+    refusal = Response(401, Headers({"WWW-Authenticate": challenge}))
+    v = visit(auth=DigestAuth("Ada", "x"))
+    if asked_at_home:
+        assert v.take_answer(refusal)
+        assert (await v.next_request()).headers["Authorization"].startswith("Digest ")
+    assert v.take_answer(redirect("ws://other.example/"))
+    assert "Authorization" not in (await v.next_request()).headers
+    assert not v.take_answer(refusal)
+    assert "Authorization" not in (await v.next_request()).headers
+
+
 async def test_coming_home_again_the_credentials_are_given_again() -> None:
     v = visit(auth=BasicAuth("Ada", "x"), headers=Headers({"X-Key": "1"}))
     assert v.take_answer(redirect("ws://other.example/"))
