@@ -429,13 +429,15 @@ async def test_no_redirect_is_followed_unasked() -> None:
 
 
 def leading_to(path: str, seconds: float = 0) -> Script:
-    """Redirect, after a while."""
+    """Redirect, after a while; the body comes by itself."""
 
     async def script(peer: NetworkVisit) -> None:
         await peer.read_head()
         await anyio.sleep(seconds)
-        head = f"HTTP/1.1 302 Found\r\nLocation: {path}\r\nContent-Length: 0\r\n\r\n"
+        head = f"HTTP/1.1 302 Found\r\nLocation: {path}\r\nContent-Length: 5\r\n\r\n"
         await peer.send(head.encode())
+        await settle()
+        await peer.send(b"moved")
         await peer.read_rest()
 
     return script
