@@ -76,7 +76,7 @@ async def test_messages_start_neither_tasks_nor_threads(carrier: Carrier) -> Non
                 await server.send(message)
                 assert await client.receive() == message
             assert await client.ping() >= 0
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads  # one that is idle may end
     assert started == []
 
 

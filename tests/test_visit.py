@@ -627,19 +627,22 @@ async def test_whoever_is_cancelled_gives_its_turn_away() -> None:
 
 async def test_waiting_for_a_turn_is_inside_open_timeout() -> None:
     """The error says that nobody was asked yet."""
+    asked = anyio.Event()
+
+    async def read_on(peer: RawPeer) -> None:
+        await peer.read_head()
+        asked.set()
+        await peer.read_rest()
+
     with anyio.fail_after(LIMIT):
         async with raw_server(read_on) as port, anyio.create_task_group() as tasks:
             uri = f"ws://127.0.0.1:{port}/"
             tasks.start_soon(connect(uri, one_at_a_time=True).__aenter__)
-            await settle()
+            await asked.wait()
             message = "waiting for another attempt to connect to 127.0.0.1 port"
             with pytest.raises(TimeoutError, match=message):
                 await connect(uri, one_at_a_time=True, open_timeout=0.02).__aenter__()
             tasks.cancel_scope.cancel()
-
-
-async def read_on(peer: RawPeer) -> None:
-    await peer.read_rest()
 
 
 # Digest
