@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientConnection", "Connecting", "connect", "wrap_client"]
 
+# What `connect` may be given that is connected already.
+Stream = ByteStream | Socket
+
 # Makes something the receiver of a transport.
 Begin = Callable[[Receiver], None]
 
@@ -67,7 +70,7 @@ def connect(
     uri: str,
     *,
     task_group: TaskGroup | TaskGroupLike | None = None,
-    headers: HeadersLike = (),
+    headers: HeadersLike | None = None,
     origin: str | None = None,
     user_agent: str | None = DEFAULT_USER_AGENT,
     auth: tuple[str, str] | Auth | None = None,
@@ -80,7 +83,7 @@ def connect(
     proxy: str | None = None,
     proxy_ssl: stdlib_ssl.SSLContext | None = None,
     path: str | bytes | os.PathLike[str] | None = None,
-    stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None = None,
+    stream: Stream | Callable[[], Awaitable[Stream]] | None = None,
     local_host: str | None = None,
     happy_eyeballs_delay: float = 0.25,
     one_at_a_time: bool = False,
@@ -120,8 +123,8 @@ def connect(
             the environment names, if anything. SOCKS takes the extra `socks`.
         proxy_ssl: for an `https` proxy; None is the default context, which verifies.
         path: of a Unix socket to connect to; the URI still names Host and path.
-        stream: a connected byte stream to use, or an async function that gives one; it is closed
-            with the connection.
+        stream: a connected byte stream to use, or a connected socket without TLS, or an async
+            function that gives one; it is closed with the connection.
         local_host: an address of this machine to connect from.
         happy_eyeballs_delay: seconds between attempts on a host's addresses.
         one_at_a_time: wait while another `connect` of this event loop that was told so too is
@@ -151,7 +154,8 @@ def connect(
     """
     target = parse_uri(uri)
     if ssl is not None and not target.secure and not max_redirects:
-        raise ValueError(f"ssl is for wss URIs, not for {uri!r}")
+        # Not the whole URI, which may have a password in it.
+        raise ValueError(f"ssl is for wss URIs, not for {target.origin}")
     if path is not None and stream is not None:
         raise ValueError("path and stream exclude each other")
     check_seconds("open_timeout", open_timeout, optional=True)
@@ -160,7 +164,7 @@ def connect(
     if auth is None:
         auth = target.user_info
     asking = Asking(
-        Headers(headers),
+        Headers(headers or ()),
         origin,
         user_agent,
         check_subprotocols(subprotocols),
@@ -196,7 +200,7 @@ def wrap_client(
     uri: str,
     *,
     task_group: TaskGroup | TaskGroupLike | None = None,
-    headers: HeadersLike = (),
+    headers: HeadersLike | None = None,
     origin: str | None = None,
     user_agent: str | None = DEFAULT_USER_AGENT,
     auth: tuple[str, str] | Auth | None = None,
@@ -236,7 +240,7 @@ class Way:
     """How to get to a server."""
 
     path: str | bytes | os.PathLike[str] | None
-    stream: ByteStream | Callable[[], Awaitable[ByteStream]] | None
+    stream: Stream | Callable[[], Awaitable[Stream]] | None
     local_host: str | None
     happy_eyeballs_delay: float
     one_at_a_time: bool
@@ -270,7 +274,7 @@ class Way:
             user_agent=self.user_agent,
         )
 
-    async def dial(self, uri: URI) -> Socket | ByteStream:
+    async def dial(self, uri: URI) -> Stream:
         """Connect directly.
 
         Raises:
@@ -283,6 +287,13 @@ class Way:
         if self.path is not None:
             return await dial_unix(self.path)
         return await self._dial_tcp(uri.host, uri.port)
+
+    async def give_up(self) -> None:
+        """Close a stream that was given, of which nobody has made a transport."""
+        if isinstance(self.stream, Socket):
+            self.stream.close()
+        elif self.stream is not None and not callable(self.stream):
+            await anyio.aclose_forcefully(self.stream)
 
     async def _dial_tcp(self, host: str, port: int) -> Socket:
         return await dial_tcp(
@@ -342,7 +353,7 @@ class Connecting(Block[ClientConnection]):
     async def _open(self, background: Background) -> ClientConnection:
         reactor = new_reactor()
         await background.start(reactor)
-        if self._way.stream is not None:
+        if self._way.stream is not None and not isinstance(self._way.stream, Socket):
             await background.prepare()
         # The task group is open by now, if there is one: it outlives this scope.
         with anyio.move_on_after(self._open_timeout):
@@ -376,10 +387,12 @@ class Connecting(Block[ClientConnection]):
         """Make one request; None if its answer leads to another one."""
         visit = self._visit
         transport: Transport | None = None
+        lowest: Transport | None = None  # without TLS
         try:
             self._step = "asking for the credentials for"
             request = await visit.next_request()
             transport, begin = await self._new_transport(reactor, background)
+            lowest = transport
             if visit.uri.secure and self._ssl is not None:
                 transport = await self._start_tls(transport, begin, self._ssl)
                 begin = transport.start
@@ -387,12 +400,17 @@ class Connecting(Block[ClientConnection]):
         except BaseException as exc:
             if transport is not None:
                 transport.abort()
+            else:
+                await self._way.give_up()
             if not isinstance(exc, HandshakeRejected) or not visit.take_answer(exc.response):
                 raise
             self._refusal = None
             if not self._way.leads_to(visit):
                 exc.add_note("The answer leads on, to where the way that was given does not lead")
                 raise
+        # A stream is closed in the background; the next one is asked for when it is.
+        if lowest is not None:
+            await background.stop(lowest)
         return None
 
     async def _new_transport(

@@ -66,8 +66,7 @@ class Background:
     def __init__(self, lent: TaskGroup | TaskGroupLike | None = None) -> None:
         self._lent = lent
         self._tasks: TaskGroup | None = None
-        self._scopes: list[anyio.CancelScope] = []
-        self._ends: list[anyio.Event] = []
+        self._running: dict[NeedsTask, tuple[anyio.CancelScope, anyio.Event]] = {}
         self._opener = 0  # the task that opened the group, and has to close it
 
     async def start(self, thing: NeedsTask) -> None:
@@ -78,8 +77,7 @@ class Background:
             tasks = self._lent or self._tasks
             assert tasks is not None
             tasks.start_soon(self._run, thing, scope, end)
-            self._scopes.append(scope)
-            self._ends.append(end)
+            self._running[thing] = scope, end
 
     async def _run(self, thing: NeedsTask, scope: anyio.CancelScope, end: anyio.Event) -> None:
         try:
@@ -87,6 +85,17 @@ class Background:
                 await thing.run()
         finally:
             end.set()
+
+    async def stop(self, thing: NeedsTask) -> None:
+        """End what runs of `thing`, if something does, and wait for that.
+
+        Cancelling: it ends all the same.
+        """
+        if thing in self._running:
+            scope, end = self._running[thing]
+            scope.cancel()
+            await end.wait()
+            del self._running[thing]
 
     async def prepare(self) -> None:
         """See to it that `start` opens nothing: it may be called inside any scope from then on."""
@@ -114,11 +123,11 @@ class Background:
             BaseException: what a task in the group has raised, by itself if it is but one.
             RuntimeError: another task opened the group; on asyncio its tasks have ended even so.
         """
-        for scope in self._scopes:
+        for scope, _ in self._running.values():
             scope.cancel()
         if self._tasks is None:
             with anyio.CancelScope(shield=True):
-                for end in self._ends:
+                for _, end in self._running.values():
                     await end.wait()
             return
         tasks, self._tasks = self._tasks, None

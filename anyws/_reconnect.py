@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Unpack
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import TaskGroup
 
-from ._client import ClientConnection, Connecting, connect
+from ._client import ClientConnection, Connecting, Stream, connect
 from ._core.deflate import Deflate
 from ._core.extensions import Extension
 from ._core.headers import Headers, HeadersLike
@@ -55,7 +55,7 @@ class ConnectKeywords(ConnectionKeywords, total=False):
     proxy: str | None
     proxy_ssl: stdlib_ssl.SSLContext | None
     path: str | bytes | os.PathLike[str] | None
-    stream: Callable[[], Awaitable[ByteStream]] | None
+    stream: Callable[[], Awaitable[Stream]] | None
     local_host: str | None
     happy_eyeballs_delay: float
     one_at_a_time: bool
@@ -68,7 +68,7 @@ def reconnect(
     *,
     retry: Retry = Retry(),  # noqa: B008  # frozen
     on_connect: Callable[[ClientConnection], Awaitable[object]] | None = None,
-    headers: HeadersLike | Callable[[], Awaitable[HeadersLike]] = (),
+    headers: HeadersLike | Callable[[], Awaitable[HeadersLike]] | None = None,
     **keywords: Unpack[ConnectKeywords],
 ) -> Reconnecting:
     """Connect to a WebSocket server, again and again (RFC 6455 §7.2.3).
@@ -95,19 +95,20 @@ def reconnect(
             as the end of the connection.
         headers: as for `connect`, or an async function that gives them, called before each attempt:
             tokens expire.
-        keywords: as for `connect`. `stream` is an async function that gives a new byte stream for
-            each attempt.
+        keywords: as for `connect`. `stream` is an async function that gives a new stream or
+            socket for each attempt.
 
     Raises:
         InvalidURI, TypeError, ValueError, LocalProtocolError: an argument cannot be used.
     """
-    if isinstance(keywords.get("stream"), ByteStream):
+    if isinstance(keywords.get("stream"), Stream):
         raise TypeError("stream is one stream, expected an async function that gives a new one")
     if not callable(headers):
-        headers = Headers(headers)  # the caller may change them, or may have given an iterator
+        # The caller may change them, or may have given an iterator.
+        headers = Headers(headers or ())
     # What can be checked is checked now: a secure URI stands for one that is not known.
     sample = "wss://localhost/" if callable(uri) else uri
-    _ = connect(sample, task_group=None, headers=() if callable(headers) else headers, **keywords)
+    _ = connect(sample, task_group=None, headers=None if callable(headers) else headers, **keywords)
     return Reconnecting(uri, retry, on_connect, headers, keywords)
 
 

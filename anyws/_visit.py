@@ -44,6 +44,7 @@ class Asking:
 
     Raises:
         LocalProtocolError: a field is given twice, or cannot be in a request.
+        TypeError, ValueError: `auth` is nothing that a client can say.
     """
 
     headers: Headers = field(default_factory=Headers)
@@ -56,6 +57,13 @@ class Asking:
     max_redirects: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.auth, BasicAuth):
+            self.auth.header_value()  # raises if it is one of a server
+        elif not (self.auth is None or isinstance(self.auth, DigestAuth) or callable(self.auth)):
+            raise TypeError(
+                f"auth is {type(self.auth).__name__}, expected a name and a password, a BasicAuth, "
+                "a DigestAuth or an async function"
+            )
         if self.auth is not None and "Authorization" in self.headers:
             raise LocalProtocolError(
                 "Authorization is given twice, in headers and as auth or in the URI"

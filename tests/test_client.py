@@ -6,10 +6,14 @@ How the block is left is in test_lifetime.py.
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 import socket as stdlib_socket
 import ssl as stdlib_ssl
+import sys
+import traceback
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from anyws import (
     ClientConnection,
     Connecting,
     ConnectionClosedError,
+    Deflate,
     HandshakeError,
     HandshakeRejected,
     InvalidHandshake,
@@ -49,6 +54,7 @@ from anyws.testing import (
     memory_pair,
 )
 
+from ._io.network import black_hole, resolve_to
 from .raw import LIMIT, Script, closed_port, full_listener, raw_server
 
 pytestmark = pytest.mark.anyio
@@ -90,6 +96,15 @@ def ending_after(*parts: bytes) -> Script:
             await peer.send(part)
 
     return script
+
+
+async def greet_in_plaintext(peer: RawPeer) -> None:
+    await peer.send(b"220 ready\r\n" * 10)
+    await peer.read_rest()
+
+
+async def be_silent(peer: RawPeer) -> None:
+    await peer.read_rest()
 
 
 async def answer_close(peer: RawPeer) -> None:
@@ -232,7 +247,12 @@ async def test_the_request_says_what_the_rfc_asks_for() -> None:
 
 @pytest.mark.parametrize(
     ("options", "user_agent"),
-    [({}, "anyws"), ({"user_agent": None}, None), ({"headers": {"User-Agent": "mine"}}, "mine")],
+    [
+        ({}, "anyws"),
+        ({"user_agent": None}, None),
+        ({"headers": {"User-Agent": "mine"}}, "mine"),
+        ({"headers": None}, "anyws"),
+    ],
 )
 async def test_the_user_agent_is_ours_unless_it_is_given(
     options: dict[str, Any], user_agent: str | None
@@ -247,6 +267,37 @@ async def test_the_user_agent_is_ours_unless_it_is_given(
         await enter(connect(f"ws://127.0.0.1:{port}/", **options))
     assert requests[0].headers.get("user-agent") == user_agent
     assert "sec-websocket-protocol" not in requests[0].headers
+
+
+async def test_nothing_that_is_given_is_changed(
+    server_ssl: stdlib_ssl.SSLContext, client_ssl: stdlib_ssl.SSLContext
+) -> None:
+    """It may serve for another connection."""
+    extension = Deflate()
+    headers = {"X-Token": "abc", "User-Agent": "mine"}
+    cookies = {"id": "1"}
+    subprotocols = ["wamp", "soap"]
+    extensions = [extension]
+
+    def settings_of(ssl: stdlib_ssl.SSLContext) -> tuple[object, ...]:
+        return ssl.verify_mode, ssl.check_hostname, ssl.options, ssl.minimum_version
+
+    settings = settings_of(client_ssl)
+    async with raw_server(answer_close, ssl=server_ssl) as port:
+        await enter(
+            connect(
+                f"wss://127.0.0.1:{port}/",
+                ssl=client_ssl,
+                headers=headers,
+                cookies=cookies,
+                subprotocols=subprotocols,
+                extensions=extensions,
+                auth=("a", "b"),
+            )
+        )
+    assert (headers, cookies) == ({"X-Token": "abc", "User-Agent": "mine"}, {"id": "1"})
+    assert (subprotocols, extensions) == (["wamp", "soap"], [extension])
+    assert settings_of(client_ssl) == settings
 
 
 async def test_options_reach_the_connection() -> None:
@@ -285,6 +336,47 @@ def test_arguments_that_cannot_be_used_are_refused_at_once(
 ) -> None:
     with pytest.raises(error, match=message):
         _ = connect(**{"uri": "ws://localhost/"} | arguments)
+
+
+def test_a_password_in_the_uri_is_in_no_message_about_other_arguments() -> None:
+    """R-B7a"""
+    context = stdlib_ssl.create_default_context()
+    with pytest.raises(ValueError, match=r"not for ws://localhost:8000$"):
+        _ = connect("ws://hidden:secret@localhost:8000/?token=secret", ssl=context)
+
+
+async def refuse(peer: RawPeer) -> None:
+    await peer.read_head()
+    await peer.send(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "script"),
+    [
+        pytest.param("ws", None, id="refused"),
+        pytest.param("ws", refuse, id="rejected"),
+        pytest.param("ws", answering(b"garbage\r\n\r\n"), id="garbage"),
+        pytest.param("ws", be_silent, id="timeout"),
+        pytest.param("wss", be_silent, id="timeout-in-tls"),
+        pytest.param("wss", greet_in_plaintext, id="no-tls"),
+    ],
+)
+async def test_a_password_in_the_uri_is_in_no_error(
+    scheme: str, script: Script | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-B7a: nor in the log, whatever goes wrong."""
+    caplog.set_level(logging.DEBUG)
+    async with AsyncExitStack() as stack:
+        if script is None:
+            port = stack.enter_context(closed_port())
+        else:
+            port = await stack.enter_async_context(raw_server(script))
+        uri = f"{scheme}://hidden:secret@127.0.0.1:{port}/"
+        with pytest.raises((OSError, HandshakeError)) as caught:
+            await enter(connect(uri, open_timeout=0.1 if script is be_silent else LIMIT))
+    shown = "".join(traceback.format_exception_only(caught.value)) + caplog.text
+    assert "secret" not in shown
+    assert "hidden" not in shown
 
 
 # The answer
@@ -326,6 +418,17 @@ async def test_the_end_in_the_segment_of_the_answer_is_not_lost() -> None:
         with pytest.raises(ConnectionClosedError) as caught:
             await ws.receive()
     assert caught.value.initiator == "transport"
+
+
+async def test_an_answer_may_have_many_fields() -> None:
+    """R-C2: CVE-2024-37890; the limit is for their bytes."""
+
+    async def script(peer: RawPeer) -> None:
+        await peer.accept(*(f"X-{n}: {n}" for n in range(1000)))
+        await peer.answer_close()
+
+    async with raw_server(script) as port, connect(f"ws://127.0.0.1:{port}/") as ws:
+        assert ws.response.headers["X-999"] == "999"
 
 
 async def test_an_answer_may_come_byte_by_byte() -> None:
@@ -440,6 +543,18 @@ def plus(*fields: str) -> Callable[[Head], bytes]:
             id="subprotocol",
         ),
         pytest.param(
+            lambda request: plus("Sec-WebSocket-Protocol: ch?t")(request).replace(b"?", b"\xe9"),
+            NegotiationError,
+            "chose the subprotocol 'ch\xe9t', offered: chat",
+            id="subprotocol-outside-ascii",
+        ),
+        pytest.param(
+            lambda request: plus("Sec-WebSocket-Extensions: x?")(request).replace(b"?", b"\xe9"),
+            InvalidHandshake,
+            "the response cannot be read: comma, or parameter of an extension",
+            id="extension-outside-ascii",
+        ),
+        pytest.param(
             plus("Sec-WebSocket-Extensions: permessage-deflate"),
             NegotiationError,
             "an extension that was not offered: permessage-deflate",
@@ -517,12 +632,34 @@ async def test_a_name_that_cannot_be_resolved_is_plain() -> None:
     assert isinstance(caught.value, stdlib_socket.gaierror)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is one loopback address only")
 async def test_a_local_address_may_be_chosen() -> None:
     async with (
         serve(echo, "127.0.0.1") as server,
-        connect(server.uri, local_host="127.0.0.1") as ws,
+        connect(server.uri, local_host="127.0.0.2") as ws,
     ):
-        assert ws.local_address[0] == "127.0.0.1"
+        assert ws.local_address[0] == "127.0.0.2"
+
+
+@pytest.mark.parametrize("delay", [0, 3600.0])
+async def test_the_next_address_has_to_wait_for_its_delay(
+    delay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-B10: longer than the time there is, where the delay is an hour."""
+    async with raw_server(answer_close) as port:
+        with black_hole("127.0.0.2") as silent:
+            resolve_to(monkeypatch, [silent, ("127.0.0.1", port)])
+            # More than the default, so that one that is not passed on is found out.
+            connecting = connect(
+                "ws://example.org/",
+                happy_eyeballs_delay=delay,
+                open_timeout=0.4 if delay else LIMIT,
+            )
+            if delay:
+                with pytest.raises(TimeoutError, match=r"connecting to example\.org port 80"):
+                    await enter(connecting)
+            else:
+                await enter(connecting)
 
 
 @needs_unix
@@ -571,6 +708,23 @@ async def test_tls_encrypts_and_verifies(
         assert await ws.receive() == "hello"
 
 
+@pytest.mark.skipif(not stdlib_socket.has_ipv6, reason="needs IPv6")
+async def test_the_certificate_of_an_ipv6_address_is_verified(
+    server_ssl: stdlib_ssl.SSLContext,
+    client_ssl: stdlib_ssl.SSLContext,
+    idna_ssl: stdlib_ssl.SSLContext,
+) -> None:
+    """R-B9"""
+    async with serve(echo, "::1", ssl=server_ssl) as server:
+        assert server.uri == f"wss://[::1]:{server.port}/"
+        async with connect(server.uri, ssl=client_ssl) as ws:
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+    async with serve(echo, "::1", ssl=idna_ssl) as server:
+        with pytest.raises(HandshakeError, match="IP address mismatch"):
+            await enter(connect(server.uri, ssl=client_ssl))
+
+
 async def test_the_default_context_verifies(server_ssl: stdlib_ssl.SSLContext) -> None:
     """R-B9: nobody vouches for the tests' authority. R-A3c: the failure is plain."""
     async with serve(echo, "127.0.0.1", ssl=server_ssl) as server:
@@ -610,11 +764,6 @@ async def test_an_international_host_matches_its_certificate(
         with pytest.raises(HandshakeError, match="mismatch"):
             await enter(connect("wss://bucher.example/", ssl=client_ssl, path=path))
     assert hosts == ["xn--bcher-kva.example"]
-
-
-async def greet_in_plaintext(peer: RawPeer) -> None:
-    await peer.send(b"220 ready\r\n" * 10)
-    await peer.read_rest()
 
 
 async def leave_in_the_middle(peer: RawPeer) -> None:
@@ -687,10 +836,6 @@ def silent_resolver(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             trio.socket.set_custom_hostname_resolver(SilentResolver())
 
     return silence
-
-
-async def be_silent(peer: RawPeer) -> None:
-    await peer.read_rest()
 
 
 async def test_open_timeout_covers_the_name_lookup(silent_resolver: Callable[[], None]) -> None:
@@ -835,6 +980,56 @@ async def test_any_byte_stream_will_do(opening: Callable[[ByteStream], Connectin
         await ours.receive()
 
 
+async def test_wrap_client_asks_for_what_it_is_told_to() -> None:
+    ours, theirs = memory_pair()
+    requests: list[Head] = []
+
+    async def script(peer: RawPeer) -> None:
+        requests.append(await peer.accept("Sec-WebSocket-Protocol: soap", then=(HELLO,)))
+        assert (await peer.answer_close())[0] == 1009
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(script, RawPeer(theirs, is_client=False))
+        async with wrap_client(
+            ours,
+            "ws://example.org/chat",
+            headers={"X-Token": "abc"},
+            origin="https://example.org",
+            user_agent="test/1",
+            auth=("ann", "secret"),
+            cookies={"id": "1"},
+            subprotocols=["soap"],
+            compression="deflate",
+            max_size=4,
+        ) as ws:
+            assert ws.subprotocol == "soap"
+            with pytest.raises(ConnectionClosedError, match="1009"):
+                await ws.receive()
+    fields = requests[0].headers
+    assert requests[0].first_line == "GET /chat HTTP/1.1"
+    assert {name: fields[name] for name in ("host", "x-token", "origin", "user-agent")} == {
+        "host": "example.org",
+        "x-token": "abc",
+        "origin": "https://example.org",
+        "user-agent": "test/1",
+    }
+    assert (fields["authorization"], fields["cookie"]) == ("Basic YW5uOnNlY3JldA==", "id=1")
+    assert fields["sec-websocket-extensions"].startswith("permessage-deflate")
+
+
+def test_wrap_client_has_the_keywords_of_connect_that_make_sense() -> None:
+    of_connect = inspect.signature(connect).parameters
+    own = inspect.signature(wrap_client).parameters
+    missing = of_connect.keys() - own.keys()
+    assert missing == {
+        *("ssl", "server_hostname", "proxy", "proxy_ssl", "path", "local_host"),
+        *("happy_eyeballs_delay", "one_at_a_time", "max_redirects"),
+    }
+    assert [own[name].default for name in own.keys() - {"stream"}] == [
+        of_connect[name].default for name in own.keys() - {"stream"}
+    ]
+
+
 async def test_tls_runs_over_a_stream_that_is_given(
     server_ssl: stdlib_ssl.SSLContext, client_ssl: stdlib_ssl.SSLContext
 ) -> None:
@@ -860,6 +1055,84 @@ async def test_a_stream_is_closed_if_the_handshake_fails() -> None:
         with pytest.raises(InvalidHandshake):
             await enter(wrap_client(ours, "ws://localhost/"))
     with pytest.raises(anyio.ClosedResourceError):
+        await ours.receive()
+
+
+@pytest.mark.parametrize("given", ["socket", "function"])
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_a_socket_that_is_connected_will_do(
+    given: str,
+    secure: bool,
+    server_ssl: stdlib_ssl.SSLContext,
+    client_ssl: stdlib_ssl.SSLContext,
+) -> None:
+    """R-B10: it may block, as sockets do at first; it is closed with the connection."""
+    scheme = "wss" if secure else "ws"
+    async with serve(echo, "127.0.0.1", ssl=server_ssl if secure else None) as server:
+        sock = stdlib_socket.create_connection(("127.0.0.1", server.port))
+        assert sock.gettimeout() is None
+
+        async def give() -> stdlib_socket.socket:
+            await checkpoint()
+            return sock
+
+        async with connect(
+            f"{scheme}://localhost/chat",
+            stream=sock if given == "socket" else give,
+            ssl=client_ssl if secure else None,
+        ) as ws:
+            assert ws.extra(SocketAttribute.raw_socket) is sock
+            assert ws.remote_address == ("127.0.0.1", server.port)
+            assert ws.request.headers["host"] == "localhost"
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+        assert ws.close_code == 1000
+        assert sock.fileno() == -1
+
+
+@pytest.mark.parametrize("when", ["no credentials", "answer"])
+async def test_a_socket_that_was_given_is_closed_if_that_fails(when: str) -> None:
+    """R-B10"""
+    async with raw_server(answering(b"garbage\r\n\r\n") if when == "answer" else hang_up) as port:
+        sock = stdlib_socket.create_connection(("127.0.0.1", port))
+        auth = fail_to_give if when == "no credentials" else None
+        with pytest.raises((InvalidHandshake, LookupError)):
+            await enter(connect("ws://localhost/", stream=sock, auth=auth))
+        assert sock.fileno() == -1
+
+
+async def hang_up(peer: RawPeer) -> None:
+    assert await peer.read_rest() == b""
+
+
+async def fail_to_give(*_: object) -> Any:
+    raise LookupError("no token")
+
+
+@pytest.mark.parametrize(
+    ("auth", "error"),
+    [(fail_to_give, LookupError), (never, TimeoutError)],
+    ids=["error", "timeout"],
+)
+async def test_a_stream_is_closed_if_there_are_no_credentials(
+    auth: Callable[[], Any], error: type[Exception]
+) -> None:
+    ours, _ = memory_pair()
+    seconds = 0.02 if auth is never else LIMIT
+    with pytest.raises(error) as caught:
+        await enter(connect("ws://localhost/", stream=ours, auth=auth, open_timeout=seconds))
+    if error is TimeoutError:
+        assert "asking for the credentials for localhost port 80 took too" in str(caught.value)
+    with anyio.fail_after(LIMIT), pytest.raises(anyio.ClosedResourceError):
+        await ours.receive()
+
+
+async def test_a_stream_is_closed_if_asking_for_the_credentials_is_cancelled() -> None:
+    ours, _ = memory_pair()
+    with anyio.move_on_after(0.02) as scope:
+        await enter(connect("ws://localhost/", stream=ours, auth=never))
+    assert scope.cancelled_caught
+    with anyio.fail_after(LIMIT), pytest.raises(anyio.ClosedResourceError):
         await ours.receive()
 
 

@@ -161,6 +161,9 @@ async def test_settings_of_compression_are_negotiated() -> None:
     [
         ("foo", NegotiationError, "an extension that was not offered: foo"),
         ("permessage-deflate; x=1", NegotiationError, "unknown parameter x"),
+        # CVE-2026-2229
+        ("permessage-deflate; server_max_window_bits=7", NegotiationError, "expected 8 to 15"),
+        ("permessage-deflate; server_max_window_bits=99", NegotiationError, "expected 8 to 15"),
         ("permessage-deflate, permessage-deflate", NegotiationError, "twice"),
         ("permessage-deflate; =", InvalidHandshake, "the response cannot be read: comma, or"),
     ],

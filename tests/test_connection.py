@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import ssl
-from contextlib import AbstractAsyncContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any
 
 import anyio
 import pytest
+import trio
 from anyio.abc import ByteStream, SocketAttribute
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 from anyio.streams.tls import TLSAttribute
 
 import anyws
@@ -27,6 +32,52 @@ from anyws.testing import BINARY, PING, PONG, TEXT, Frame, RawPeer, close_frame
 from .scripted import MEMORY, Carrier, Role, both_roles, settle
 
 pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def counted_tasks() -> Iterator[list[object]]:
+    """Yield a list to which each task is added that the running loop starts."""
+    started: list[object] = []
+    loop = current_token().native_token
+    if isinstance(loop, asyncio.AbstractEventLoop):
+
+        def start(
+            loop: asyncio.AbstractEventLoop, coroutine: Any, **keywords: Any
+        ) -> asyncio.Task[Any]:
+            started.append(coroutine)
+            return asyncio.Task(coroutine, loop=loop, **keywords)
+
+        loop.set_task_factory(start)
+        yield started
+        loop.set_task_factory(None)
+        return
+
+    class Spawned(trio.abc.Instrument):
+        def task_spawned(self, task: object) -> None:
+            started.append(task)
+
+    instrument = Spawned()
+    trio.lowlevel.add_instrument(instrument)
+    yield started
+    trio.lowlevel.remove_instrument(instrument)
+
+
+async def test_messages_start_neither_tasks_nor_threads(carrier: Carrier) -> None:
+    """R-C2: an advisory of Mesop's was a thread for each message."""
+    async with carrier.pair() as (client, server):
+        for message in ("warm", bytes(1 << 20)):
+            await client.send(message)
+            assert await server.receive() == message
+        threads = threading.active_count()
+        with counted_tasks() as started:
+            for message in ("hello", b"hello", bytes(1 << 20)) * 10:
+                await client.send(message)
+                assert await server.receive() == message
+                await server.send(message)
+                assert await client.receive() == message
+            assert await client.ping() >= 0
+        assert threading.active_count() <= threads  # one that is idle may end
+    assert started == []
 
 
 # What it says of itself

@@ -35,6 +35,7 @@ from anyws.testing import (
     close_frame,
 )
 
+from .memory import traced
 from .scripted import MEMORY, TIMELESS, Carrier, Role, both_roles, settle, virtual_time
 from .support import SocketStream
 
@@ -461,6 +462,27 @@ async def test_failing_the_connection_has_a_deadline_too(role: Role) -> None:
             await ws.receive()
         assert anyio.current_time() - start == pytest.approx(7)
         assert isinstance(closed.value.__cause__, RemoteProtocolError)
+
+
+@both_roles
+async def test_failed_connection_ends_by_itself_and_keeps_nothing_of_what_comes(role: Role) -> None:
+    """R-C2: aiohttp #13655, on every loop: nobody receives, and the peer goes on sending."""
+
+    async def send_on() -> None:
+        while True:
+            await peer.send(data)
+
+    async with MEMORY.scripted(role, capacity=1 << 16, close_timeout=0.2) as (ws, peer):
+        await peer.send(Frame(3))
+        data = peer.encode(Frame(BINARY, bytes(50_000)))
+        with traced() as peak:
+            with pytest.raises(anyio.BrokenResourceError):
+                await send_on()
+            assert peak() < 1 << 20
+        await ws.wait_closed()
+        assert ws.stats.unread_bytes == 0
+        with pytest.raises(ConnectionClosedError, match="unknown opcode 3"):
+            await ws.receive()
 
 
 @both_roles

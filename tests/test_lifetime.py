@@ -6,10 +6,14 @@ Over streams in memory; the peer is scripted.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket as stdlib_socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -425,6 +429,22 @@ def test_a_fixture_of_asyncio_may_yield_a_client(
         assert await asyncio_client.receive() == "hello"
 
     runner.run(talk())
+
+
+def test_fixtures_of_pytest_asyncio_itself_do_as_said() -> None:
+    """R-A12b: of a client they are fine, of a server they name the fix, and not another thing."""
+    path = Path(__file__).parent / "fixtures_of_pytest_asyncio.py"
+    options = ("-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=path.parent.parent,
+        check=False,
+    )
+    assert "2 passed, 1 error in" in done.stdout
+    error = "RuntimeError: this block was entered in one task and left in another"
+    assert re.search(rf"^E +{error}.*use a fixture of anyio's pytest plugin", done.stdout, re.M)
 
 
 @pytest.mark.parametrize("what", ["server", "client"])

@@ -525,7 +525,7 @@ async def test_headers_are_the_same_for_each_attempt(new_headers: Callable[[], A
 async def test_options_hold_for_each_attempt() -> None:
     async with (
         network(live, live) as net,
-        net.reconnect(retry=AT_ONCE, origin="https://example.org") as attempts,
+        net.reconnect(retry=AT_ONCE, headers=None, origin="https://example.org") as attempts,
     ):
         await use(attempts)
         await use(attempts)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable
 from http.cookiejar import CookieJar
 from typing import Any
 
@@ -32,8 +34,11 @@ from anyws._core.uri import parse_uri
 from anyws._visit import Asking, Visit
 from anyws.testing import RawPeer, memory_pair
 
+from .network import TIMELESS, Script, ignore, live, network
+from .network import Visit as NetworkVisit
 from .raw import LIMIT, raw_server
 from .redirects import CASES, SECRETS, Case, Places
+from .scripted import settle, virtual_time
 from .serving import echo, wait
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +198,21 @@ async def test_a_token_among_the_subprotocols_stays_at_home(
     assert v.subprotocols == (tuple(elsewhere.split(", ")) if elsewhere else ())
 
 
+@pytest.mark.parametrize("asked_at_home", [False, True])
+async def test_a_challenge_of_another_origin_is_not_answered(asked_at_home: bool) -> None:
+    """R-B7c: the answer would be enough to guess the password at leisure."""
+    challenge = 'Digest realm="r", nonce="n", qop="auth"'
+    refusal = Response(401, Headers({"WWW-Authenticate": challenge}))
+    v = visit(auth=DigestAuth("Ada", "x"))
+    if asked_at_home:
+        assert v.take_answer(refusal)
+        assert (await v.next_request()).headers["Authorization"].startswith("Digest ")
+    assert v.take_answer(redirect("ws://other.example/"))
+    assert "Authorization" not in (await v.next_request()).headers
+    assert not v.take_answer(refusal)
+    assert "Authorization" not in (await v.next_request()).headers
+
+
 async def test_coming_home_again_the_credentials_are_given_again() -> None:
     v = visit(auth=BasicAuth("Ada", "x"), headers=Headers({"X-Key": "1"}))
     assert v.take_answer(redirect("ws://other.example/"))
@@ -201,6 +221,44 @@ async def test_coming_home_again_the_credentials_are_given_again() -> None:
     headers = (await v.next_request()).headers
     assert headers["X-Key"] == "1"
     assert headers["Authorization"].startswith("Basic ")
+
+
+async def test_another_origin_gets_the_headers_that_tell_nothing_and_no_other() -> None:
+    """R-B7c: by names, so that one that nobody has thought of stays at home."""
+    kept = {"Accept-Language": "fr", "User-Agent": "mine"}
+    v = visit(headers=Headers({**kept, "Host": "front.example", "Accept": "x", "X-Unknown": "1"}))
+    assert v.take_answer(redirect("ws://other.example/"))
+    headers = (await v.next_request()).headers
+    assert set(headers) == {
+        "host",
+        "upgrade",
+        "connection",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "accept-language",
+        "user-agent",
+    }
+    assert headers["Host"] == "other.example"
+    assert {name: headers[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"X-Token": "a\r\nY: b"}, "control characters"),
+        ({"Sec-WebSocket-Key": "x"}, "set by the opening handshake itself"),
+    ],
+)
+async def test_header_fields_of_the_function_are_checked(
+    given: dict[str, str], problem: str
+) -> None:
+    """R-C2: CVE-2020-7695, CVE-2026-1527"""
+
+    async def token() -> dict[str, str]:
+        return given
+
+    with pytest.raises(LocalProtocolError, match=problem):
+        await visit(auth=token).next_request()
 
 
 async def test_each_request_has_a_key_of_its_own() -> None:
@@ -225,6 +283,24 @@ async def test_each_request_has_a_key_of_its_own() -> None:
 def test_what_contradicts_itself_is_refused_at_once(given: dict[str, Any], problem: str) -> None:
     with pytest.raises(LocalProtocolError, match=problem):
         _ = connect(**{"uri": "ws://localhost/", **given})
+
+
+@pytest.mark.parametrize(
+    ("auth", "error", "problem"),
+    [
+        ("ann:secret", TypeError, "auth is str, expected a name and a password, a BasicAuth"),
+        (["ann", "secret"], TypeError, "auth is list, expected"),
+        (BasicAuth(users={"ann": "secret"}), ValueError, "a client sends one name and password"),
+    ],
+    ids=["str", "list", "of-a-server"],
+)
+def test_what_says_not_who_the_user_is_is_refused_at_once(
+    auth: Any, error: type[Exception], problem: str
+) -> None:
+    """R-B7a: a request without credentials would be the silent alternative."""
+    with pytest.raises(error, match=problem) as caught:
+        _ = connect("ws://localhost/", auth=auth)
+    assert "secret" not in str(caught.value)
 
 
 # Over real sockets
@@ -309,6 +385,112 @@ async def test_cookies_go_out_and_come_in() -> None:
         {"a": "1", "b": "2", "c": "3"},
         {"d": "4"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("lead", "message", "expected"),
+    [
+        (lambda path: path + "a", "more than 3 redirects", ["/", "/a", "/aa", "/aaa"]),
+        (lambda _: "/b", "in a circle", ["/", "/b"]),
+    ],
+    ids=["limit", "circle"],
+)
+async def test_a_server_that_leads_on_and_on_is_left(
+    lead: Callable[[str], str], message: str, expected: list[str]
+) -> None:
+    """R-B7c"""
+    paths: list[str] = []
+
+    def look(ws: ServerConnection, request: Request) -> Response:
+        paths.append(request.path)
+        return ws.respond(302, "", {"Location": lead(request.path)})
+
+    with anyio.fail_after(LIMIT):
+        async with serve(wait, "127.0.0.1", process_request=look) as server:
+            with pytest.raises(TooManyRedirects, match=message) as caught:
+                await connect(server.uri, max_redirects=3).__aenter__()
+    assert caught.value.response.status_code == 302
+    assert paths == expected
+
+
+async def test_no_redirect_is_followed_unasked() -> None:
+    """R-B7c"""
+    paths: list[str] = []
+
+    def look(ws: ServerConnection, request: Request) -> Response:
+        paths.append(request.path)
+        return ws.respond(302, "", {"Location": "/there"})
+
+    async with serve(wait, "127.0.0.1", process_request=look) as server:
+        with pytest.raises(HandshakeRejected, match="HTTP 302") as caught:
+            await connect(server.uri).__aenter__()
+    assert caught.value.response.headers["Location"] == "/there"
+    assert paths == ["/"]
+
+
+def leading_to(path: str, seconds: float = 0) -> Script:
+    """Redirect, after a while; the body comes by itself."""
+
+    async def script(peer: NetworkVisit) -> None:
+        await peer.read_head()
+        await anyio.sleep(seconds)
+        head = f"HTTP/1.1 302 Found\r\nLocation: {path}\r\nContent-Length: 5\r\n\r\n"
+        await peer.send(head.encode())
+        await settle()
+        await peer.send(b"moved")
+        await peer.read_rest()
+
+    return script
+
+
+async def test_a_stream_is_closed_before_the_one_for_the_next_request_is_asked_for() -> None:
+    """As the network checks."""
+    async with network(leading_to("/a"), leading_to("/b"), live) as net:
+        async with connect("ws://example.org/", stream=net.dial, max_redirects=2) as ws:
+            assert await ws.receive() == "hello"
+            assert ws.request.path == "/b"
+        assert net.is_closed
+        assert len(net.dialled) == 3
+
+
+@virtual_time
+async def test_open_timeout_is_one_deadline_for_all_redirects() -> None:
+    plan = (leading_to("/a", 4), leading_to("/b", 4), ignore)
+    async with network(*plan, limit=TIMELESS) as net:
+        began = anyio.current_time()
+        message = "the opening handshake with example.org port 80 took too long: open_timeout is 10"
+        with pytest.raises(TimeoutError, match=message):
+            await connect("ws://example.org/", stream=net.dial, max_redirects=9).__aenter__()
+        assert anyio.current_time() - began == pytest.approx(10)
+        assert net.waits == [pytest.approx(4), pytest.approx(4)]
+        assert net.is_closed
+
+
+async def test_a_name_for_the_certificate_is_for_the_server_that_was_named(
+    certificate_authority: trustme.CA, client_ssl: ssl.SSLContext
+) -> None:
+    """R-B9: another origin has to prove its own name."""
+    named = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate_authority.issue_cert("named.example").configure_cert(named)
+
+    def lead(ws: ServerConnection, request: Request) -> Response | None:
+        return None if request.path == "/there" else ws.respond(302, "", {"Location": target})
+
+    async with (
+        serve(wait, "127.0.0.1", ssl=named, process_request=lead) as server,
+        serve(wait, "127.0.0.1", ssl=named, process_request=lead) as other,
+    ):
+        keywords: dict[str, Any] = {
+            "ssl": client_ssl,
+            "server_hostname": "named.example",
+            "max_redirects": 1,
+        }
+        target = "/there"
+        async with connect(server.uri, **keywords) as ws:
+            assert ws.request.path == "/there"
+        target = other.uri + "there"
+        with pytest.raises(HandshakeError, match=r"handshake with 127\.0\.0\.1 failed: .*mismatch"):
+            await connect(server.uri, **keywords).__aenter__()
 
 
 async def test_a_stream_leads_to_one_request_only() -> None:
@@ -441,6 +623,26 @@ async def test_whoever_is_cancelled_gives_its_turn_away() -> None:
                     await entered.wait()
                     entered = anyio.Event()
                     tasks.cancel_scope.cancel()
+
+
+async def test_waiting_for_a_turn_is_inside_open_timeout() -> None:
+    """The error says that nobody was asked yet."""
+    asked = anyio.Event()
+
+    async def read_on(peer: RawPeer) -> None:
+        await peer.read_head()
+        asked.set()
+        await peer.read_rest()
+
+    with anyio.fail_after(LIMIT):
+        async with raw_server(read_on) as port, anyio.create_task_group() as tasks:
+            uri = f"ws://127.0.0.1:{port}/"
+            tasks.start_soon(connect(uri, one_at_a_time=True).__aenter__)
+            await asked.wait()
+            message = "waiting for another attempt to connect to 127.0.0.1 port"
+            with pytest.raises(TimeoutError, match=message):
+                await connect(uri, one_at_a_time=True, open_timeout=0.02).__aenter__()
+            tasks.cancel_scope.cancel()
 
 
 # Digest

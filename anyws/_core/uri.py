@@ -5,7 +5,7 @@ Owns their grammar. It must not know how a host is reached.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from .._errors import InvalidURI
@@ -28,14 +28,14 @@ class URI:
         host: in ASCII (IDNA 2008), an IPv6 address without its brackets.
         port: the given one or the scheme's.
         path: path and query, percent-encoded, as the request target has it.
-        user_info: user name and password, percent-decoded, or None.
+        user_info: user name and password, percent-decoded, or None; not in the repr.
     """
 
     secure: bool
     host: str
     port: int
     path: str
-    user_info: tuple[str, str] | None = None
+    user_info: tuple[str, str] | None = field(default=None, repr=False)
 
     @property
     def host_header(self) -> str:

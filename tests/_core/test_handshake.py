@@ -225,6 +225,7 @@ def test_subprotocol_that_was_offered_is_accepted(chosen: str) -> None:
         (["chat"], (), "chose the subprotocol 'chat', offered: none"),
         (["other"], ("chat", "superchat"), "'other', offered: chat, superchat"),
         (["Chat"], ("chat",), "'Chat', offered: chat"),
+        (["ch\xe9t"], ("chat",), "'ch\xe9t', offered: chat"),
         ([""], ("chat",), "'', offered: chat"),
         (["chat, superchat"], ("chat", "superchat"), "'chat, superchat', offered"),
         (["chat", "superchat"], ("chat", "superchat"), "'chat, superchat', offered"),

@@ -115,6 +115,14 @@ def test_password_is_in_no_message_and_no_traceback(uri: str) -> None:
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
+def test_password_is_in_no_repr() -> None:
+    """R-B7a"""
+    uri = parse_uri("ws://hidden:secret@host/")
+    assert uri.user_info == ("hidden", "secret")
+    assert "secret" not in repr(uri)
+    assert "hidden" not in repr(uri)
+
+
 def test_invalid_uri_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="has no host"):
         parse_uri("ws://")

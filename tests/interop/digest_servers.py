@@ -27,7 +27,13 @@ APACHE = shutil.which("apache2", path=_PATH)
 _HTTPBIN = """
 from wsgiref.simple_server import make_server
 from httpbin import app
-server = make_server("127.0.0.1", 0, app)
+
+def without_upgrade(environ, start_response):
+    # Its router refuses requests for a WebSocket with 400.
+    environ.pop("HTTP_UPGRADE", None)
+    return app(environ, start_response)
+
+server = make_server("127.0.0.1", 0, without_upgrade)
 print(server.server_port, flush=True)
 server.serve_forever()
 """

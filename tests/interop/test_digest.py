@@ -1,6 +1,7 @@
 """Digest authentication against servers that others wrote, and our tests' server against theirs.
 
-The requests are those of a plain GET: what is proved does not depend on what is asked for.
+What is proved does not depend on what is asked for, so that a server without WebSocket will do: it
+lets `connect` in by the status 200.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -16,7 +18,7 @@ import aiohttp
 import anyio
 import pytest
 
-from anyws import DigestAuth, Headers, Response, parse_uri
+from anyws import DigestAuth, HandshakeRejected, Headers, Response, connect, parse_uri
 from anyws._digest import DigestExchange
 
 from ..digest_verifier import DigestVerifier
@@ -100,6 +102,36 @@ def test_apache_is_content(apache_port: int) -> None:
 def test_apache_refuses_another_password(apache_port: int) -> None:
     assert statuses(DigestAuth("jäne", "passwort"), apache_port, "/page") == [401, 401]
     assert statuses(DigestAuth("ann", "pässwörd"), apache_port, "/page") == [401, 401]
+
+
+# Through `connect`
+
+
+async def status_for(uri: str, auth: DigestAuth) -> int:
+    """Return the status with which a server that knows no WebSocket refuses."""
+    with anyio.fail_after(LIMIT), pytest.raises(HandshakeRejected) as caught:
+        await connect(uri, auth=auth, cookies=CookieJar()).__aenter__()
+    return caught.value.response.status_code
+
+
+@needs_httpbin
+@pytest.mark.anyio
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+async def test_httpbin_lets_our_client_in(httpbin_port: int, algorithm: str) -> None:
+    uri = f"ws://127.0.0.1:{httpbin_port}/digest-auth/auth/ann/secret/{algorithm}"
+    assert await status_for(uri, DigestAuth("ann", "secret")) == 200
+    assert await status_for(uri, DigestAuth("ann", "Secret")) == 401
+
+
+@needs_apache
+@pytest.mark.anyio
+async def test_apache_lets_our_client_in(apache_port: int) -> None:
+    uri = f"ws://127.0.0.1:{apache_port}/page?query=1"
+    auth = DigestAuth("jäne", "pässwörd")
+    # The second time, the first request is answered already.
+    for _ in range(2):
+        assert await status_for(uri, auth) == 200
+    assert await status_for(uri, DigestAuth("jäne", "passwort")) == 401
 
 
 # The verifier of the tests against clients that others wrote
