@@ -540,12 +540,16 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 self._apply_verdict()
 
     def _finish_work(self) -> None:
-        """Take all steps at once, for nothing more comes; no more than there is room for."""
+        """Take all steps at once, for nothing more comes; no more than there is room for.
+
+        Nobody waits for the answer to a Ping any more.
+        """
         protocol = self._protocol
         protocol.decoded = 0
         while protocol.has_work and protocol.decoded < self._max_buffer:
             for event in protocol.receive_data(b""):
-                self._handle(event)
+                if not isinstance(event, Ping):
+                    self._handle(event)
         self._working = False
         self._arrival.wake()
 

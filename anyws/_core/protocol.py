@@ -98,8 +98,8 @@ _ROOM_AT_MOST = 1024 * 1024
 # 512 KiB that extensions have made of what came: 1 to 2 ms, and then others have their turn.
 _WORK_AT_MOST = 512 * 1024
 
-# 2,048 plain messages, or 512 other frames: 1 to 2 ms if all are Pings, which are answered, and then
-# others have their turn. A read of 64 KiB may hold 32,768 frames, and take 3 MiB as events.
+# 2,048 plain messages, or 512 other frames: 1 to 2 ms if all are Pings, which are answered, and
+# then others have their turn. A read of 64 KiB may hold 32,768 frames, and take 3 MiB as events.
 _FRAMES_A_CALL = 2048
 _FRAMES_OF_ANOTHER = 4
 
