@@ -138,13 +138,15 @@ async def test_hostile_field_costs_linear_time(role: Role, name: str, unit: str)
 async def _seconds(role: Role, name: str, value: str) -> float:
     """Return the CPU time of an opening handshake with a field, that of the peer too."""
     if role == "server":
-        async with serve(echo, "127.0.0.1", subprotocols=["x"], compression="deflate") as server:
-            async with raw_client(server.port) as peer:
-                data = request(**{name.replace("-", "_"): value})
-                began = time.process_time()
-                await peer.send(data)
-                await peer.read_head()
-                return time.process_time() - began
+        async with (
+            serve(echo, "127.0.0.1", subprotocols=["x"], compression="deflate") as server,
+            raw_client(server.port) as peer,
+        ):
+            data = request(**{name.replace("-", "_"): value})
+            began = time.process_time()
+            await peer.send(data)
+            await peer.read_head()
+            return time.process_time() - began
 
     async def script(peer: RawPeer) -> None:
         head = await peer.read_head()

@@ -81,11 +81,13 @@ def test_application_cannot_break_a_line(place: str, text: str) -> None:
         "query": f"ws://localhost/?{text}",
         "host": f"ws://{text}/",
     }
+    given = options.get(place, {})
     with pytest.raises((LocalProtocolError, InvalidURI, ValueError)):
-        if place.startswith("server"):
-            _ = serve(echo, "127.0.0.1", **options[place])
-        else:
-            _ = connect(uris.get(place, "ws://localhost/"), **options.get(place, {}))
+        _ = (
+            serve(echo, "127.0.0.1", **given)
+            if place.startswith("server")
+            else connect(uris.get(place, "ws://localhost/"), **given)
+        )
 
 
 @evil_text
@@ -127,11 +129,13 @@ async def test_hook_cannot_break_a_line(
         if place == "process_response":
             response.headers["X"] = text
 
-    async with serve(echo, "127.0.0.1", process_request=answer, process_response=change) as server:
-        async with raw_client(server.port) as peer:
-            head = await peer.upgrade()
-            assert head.status == 500
-            assert "x-injected" not in head.headers
+    async with (
+        serve(echo, "127.0.0.1", process_request=answer, process_response=change) as server,
+        raw_client(server.port) as peer,
+    ):
+        head = await peer.upgrade()
+        assert head.status == 500
+        assert "x-injected" not in head.headers
     assert len(errors(caplog)) == 1
 
 
@@ -168,10 +172,9 @@ async def test_request_cannot_break_a_line_of_the_log(
     head: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with serve(echo, "127.0.0.1") as server:
-        async with raw_client(server.port) as peer:
-            await peer.send(head.encode("iso-8859-1") + b"\r\n\r\n")
-            assert (await peer.read_response()).status in (400, 426)
+    async with serve(echo, "127.0.0.1") as server, raw_client(server.port) as peer:
+        await peer.send(head.encode("iso-8859-1") + b"\r\n\r\n")
+        assert (await peer.read_response()).status in (400, 426)
     messages = [record.getMessage() for record in caplog.records if record.name == "anyws"]
     assert messages
     assert all(message.isascii() and message.isprintable() for message in messages)
