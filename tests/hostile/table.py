@@ -16,6 +16,9 @@ from .advisories import Advisory, Test
 
 __all__ = ["Table", "run"]
 
+# This program has loaded what pytest would have liked to load.
+_LATE = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+
 _TESTS = Path(__file__).parent.parent
 
 
@@ -91,7 +94,7 @@ def run(advisories: Sequence[Advisory]) -> Table:
     nodes = sorted({f"{_TESTS / test.node}" for test in tests})
     began = time.monotonic()
     pytest.main(
-        ["-q", "--no-header", "-p", "no:cacheprovider", "--tb=short", *nodes],
+        ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", *_LATE, *nodes],
         plugins=[_Recorder(table, tests)],
     )
     table.seconds = time.monotonic() - began
