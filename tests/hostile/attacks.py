@@ -258,8 +258,9 @@ _GROWING = 2 * MIB
 _PONGS = 5 * _UNSENT
 
 _DEFLATE: Options = {"compression": "deflate"}
-# 32 KiB of what came before, and zlib's own tables for finding things in it.
-_CONTEXT = 48 * KIB
+# 32 KiB of what came before, and zlib's own tables for finding things in it; and a copy of it for a
+# moment, on which it is tried whether a message ends where it ought to.
+_CONTEXT = 2 * 48 * KIB
 _BRIEF: Options = {"close_timeout": 0.3}
 _HURRIED: Options = {"open_timeout": 0.3}
 
