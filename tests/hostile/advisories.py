@@ -269,6 +269,7 @@ ADVISORIES: tuple[Advisory, ...] = (
         "the whole body of a request was kept",
         (
             *_requests("body of 1 GB", "chunk of 1 GB", "chunks with long extensions"),
+            *_client("test_visit.py::test_a_refusal_has_as_much_of_its_body_as_came"),
             *_floods("body without end", "refusal without end"),
         ),
     ),
@@ -359,6 +360,9 @@ ADVISORIES: tuple[Advisory, ...] = (
         "very long heads took a lot of time",
         (
             *_requests("200 kB in a field", "target of 200 kB"),
+            *_client(
+                "hostile/test_handshakes.py::test_hostile_answer_is_a_plain_error", only="17 kB"
+            ),
             *_floods("folded lines", "folded lines of an answer", "head without end"),
         ),
     ),

@@ -241,7 +241,7 @@ _MESSAGE = MIB  # max_size
 _UNREAD = MIB  # max_buffer, above which one message more may be
 _UNSENT = 64 * KIB  # write_limit
 _HEAD = 16 * KIB  # of a request or a response
-_BODY = 64 * KIB  # of a refusal
+_BODY = 64 * KIB  # of a refusal, which is copied while it grows
 _FRAGMENTS = 1024  # max_fragments
 
 # A character takes up to four bytes in memory, of the last read too; and what there is of a text is
@@ -258,9 +258,9 @@ _GROWING = 2 * MIB
 _PONGS = 5 * _UNSENT
 
 _DEFLATE: Options = {"compression": "deflate"}
-# 32 KiB of what came before, and zlib's own tables for finding things in it; and a copy of it for a
-# moment, on which it is tried whether a message ends where it ought to.
-_CONTEXT = 2 * 48 * KIB
+# 32 KiB of what came before, and zlib's own tables; a copy of it for a moment, on which it is tried
+# whether a message ends where it ought to; and 64 KiB that a step comes to, as zlib has them.
+_CONTEXT = 2 * 48 * KIB + 64 * KIB
 _BRIEF: Options = {"close_timeout": 0.3}
 _HURRIED: Options = {"open_timeout": 0.3}
 
@@ -457,7 +457,7 @@ FLOODS: dict[str, Flood] = {
         100,
         100_000,
         "HandshakeRejected",
-        _BODY,
+        2 * _BODY,
         "handshake",
         roles=("client",),
     ),

@@ -148,6 +148,8 @@ async def test_close_reason_cannot_break_a_line_of_the_log(
     caplog.set_level(logging.DEBUG)
     async with Carrier("tcp").scripted(role) as (ws, peer):
         await peer.send(close_frame(4000, text))
+        assert await peer.receive_close() == (4000, text)
+        await peer.drop()
         await ws.wait_closed()
         assert ws.close_reason == text
     messages = [record.getMessage() for record in caplog.records if record.name == "anyws"]
