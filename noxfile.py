@@ -144,6 +144,14 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def hostile(session: nox.Session) -> None:
+    """Run the test of each advisory, and measure what each flood of a hostile peer costs."""
+    install_with_tests(session)
+    session.run("python", "-m", "tests.hostile")
+    session.run("python", "-m", "tests.hostile", "floods", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed and memory beside the peers."""
     install_with_tests(session)

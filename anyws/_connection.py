@@ -539,8 +539,24 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             else:
                 self._apply_verdict()
 
+    def _finish_work(self) -> None:
+        """Take all steps at once, for nothing more comes; no more than there is room for.
+
+        Nobody waits for the answer to a Ping any more.
+        """
+        protocol = self._protocol
+        protocol.decoded = 0
+        while protocol.has_work and protocol.decoded < self._max_buffer:
+            for event in protocol.receive_data(b""):
+                if not isinstance(event, Ping):
+                    self._handle(event)
+        self._working = False
+        self._arrival.wake()
+
     def eof(self) -> None:
         """Take note of the end of the peer's bytes. Not for applications."""
+        if self._working:
+            self._finish_work()
         if self._received_close is None and not self._is_doomed:
             self._blame(EOFError("the peer ended the byte stream without a Close frame"))
         if self._received_close is not None and self._transport.unsent:
@@ -551,6 +567,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def lost(self, exc: Exception | None) -> None:
         """Take note of the end of the transport. Not for applications."""
+        if self._working:
+            self._finish_work()
         if self._verdict is not None and self._verdict.final:
             self._blame(RemoteProtocolError(self._verdict.reason))
             self._initiator = self._initiator or "local"
@@ -1152,6 +1170,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._drop_verdict()
             for event in self._protocol.discard():
                 self._handle(event)
+            if self._protocol.has_work:
+                self._plan_work()
             self._resume()
 
     def _write_close(self, code: int, reason: str, *, initiator: Initiator = "local") -> None:

@@ -59,6 +59,11 @@ class SocketStream(ByteStream):
             self._sock.close()
         await checkpoint()
 
+    def send_and_reset(self, data: bytes) -> None:
+        """Send bytes that the kernel has room for, and do as `reset`; the other end has both."""
+        assert self._sock.send(data) == len(data)
+        self.reset()
+
     def reset(self) -> None:
         """Break the connection at once, by a TCP reset."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

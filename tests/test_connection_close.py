@@ -172,6 +172,19 @@ async def test_invalid_code_is_rejected_while_closing_too(role: Role) -> None:
 
 
 @both_roles
+async def test_close_behind_many_frames_that_were_held_back_is_seen(role: Role) -> None:
+    """They are taken in steps, although nothing more arrives."""
+    async with MEMORY.scripted(role, max_size=10) as (ws, peer):
+        await peer.send(Frame(BINARY, bytes(11)), *[Frame(PONG)] * 5000, close_frame(1000))
+        await settle()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.close)
+            assert await peer.receive_close() == (1000, "")
+            await peer.drop()
+        assert ws.close_code == 1000
+
+
+@both_roles
 async def test_data_that_comes_after_our_close_is_dropped(role: Role, carrier: Carrier) -> None:
     """R-A4b."""
     async with carrier.scripted(role) as (ws, peer), anyio.create_task_group() as tasks:

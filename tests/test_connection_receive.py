@@ -24,6 +24,7 @@ from anyws._message_path import CALLS_A_TURN
 from anyws.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawPeer, close_frame
 
 from .scripted import MEMORY, TIMELESS, Carrier, Role, both_roles, settle, virtual_time
+from .support import SocketStream
 
 pytestmark = pytest.mark.anyio
 
@@ -316,6 +317,17 @@ async def test_messages_before_a_broken_stream_are_all_received() -> None:
         await peer.drop()
         await ws.wait_closed()
         assert [await ws.receive() for _ in range(5)] == list("01234")
+        with pytest.raises(ConnectionClosedError):
+            await ws.receive()
+
+
+@both_roles
+async def test_messages_before_a_reset_are_all_received_however_small(role: Role) -> None:
+    """R-A8d: they are taken in steps, and the answer to the Ping fails before the second one."""
+    async with Carrier("tcp").scripted(role) as (ws, peer):
+        assert isinstance(peer.stream, SocketStream)
+        peer.stream.send_and_reset(peer.encode(Frame(PING), *[Frame(TEXT, b"ab")] * 5000))
+        assert [await ws.receive() for _ in range(5000)] == ["ab"] * 5000
         with pytest.raises(ConnectionClosedError):
             await ws.receive()
 

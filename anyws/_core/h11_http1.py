@@ -100,7 +100,7 @@ class H11Client:
                 if self._received - len(self.trailing_data()) > MAX_HEAD:
                     raise InvalidHandshake(f"{self._peer}'s answer has more than {MAX_HEAD} bytes")
                 if event.status_code == 101 or (self._is_connect and is_success(event.status_code)):
-                    return _from_wire(event)
+                    return self._checked(_from_wire(event))
                 if isinstance(event, h11.Response):
                     self.refusal = _from_wire(event)
                 # RFC 9110 §15.2: other interim responses are for skipping.
@@ -114,6 +114,14 @@ class H11Client:
                 return self.refusal
             else:
                 return None
+
+    def _checked(self, response: Response) -> Response:
+        """Refuse control characters in a response that opens a connection, as a server does."""
+        try:
+            _check_values(response.headers)
+        except BadRequest as exc:
+            raise InvalidHandshake(f"{self._peer}'s answer is not a valid response: {exc}") from exc
+        return response
 
 
 def is_success(status: int) -> bool:

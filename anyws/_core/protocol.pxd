@@ -15,7 +15,7 @@ cdef class Protocol:
 
     @cython.locals(
         events=list, end=Py_ssize_t, at=Py_ssize_t, start=Py_ssize_t, n=Py_ssize_t,
-        limit=Py_ssize_t, mask_bit=int, header_size=int, first_byte=int,
+        limit=Py_ssize_t, frames=int, mask_bit=int, header_size=int, first_byte=int,
     )
     cpdef list receive_data(self, bytes data)
     cdef Py_ssize_t _straight_limit(self)

@@ -98,6 +98,11 @@ _ROOM_AT_MOST = 1024 * 1024
 # 512 KiB that extensions have made of what came: 1 to 2 ms, and then others have their turn.
 _WORK_AT_MOST = 512 * 1024
 
+# 2,048 plain messages, or 512 other frames: 1 to 2 ms if all are Pings, which are answered, and
+# then others have their turn. A read of 64 KiB may hold 32,768 frames, and take 3 MiB as events.
+_FRAMES_A_CALL = 2048
+_FRAMES_OF_ANOTHER = 4
+
 # What stands for no more pieces: a codec cannot give it.
 _END = object()
 
@@ -257,7 +262,9 @@ class Protocol:
         mask_bit = self._expected_mask_bit
         header_size = 6 if mask_bit else 2
         limit = self._straight_limit()
-        while end - at >= 2:
+        frames = _FRAMES_A_CALL
+        while end - at >= 2 and frames > 0:
+            frames -= 1
             # The straight line: an unfragmented, complete message of up to 64 KiB. Whatever is not
             # plain goes below: lengths in eight bytes, or not in their shortest form, for instance.
             # `n` has its top bit set if the frame is masked against the rule.
@@ -284,6 +291,7 @@ class Protocol:
             else:
                 if self.reading is _CLOSED:
                     return events
+                frames -= _FRAMES_OF_ANOTHER - 1
                 at = self._receive_frame(data, at, events)
                 if at < 0:
                     return events
@@ -293,6 +301,8 @@ class Protocol:
                     return events
                 limit = self._straight_limit()
         self._keep(data[at:])
+        if frames <= 0:
+            self._note_work()
         return events
 
     def _note_work(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -57,8 +57,15 @@ class Peer:
         size = size or max(1, len(data))
         events: list[Event] = []
         for at in range(0, len(data), size):
-            events += self.protocol.receive_data(data[at : at + size])
+            for found in self.steps(data[at : at + size]):
+                events += found
         return events
+
+    def steps(self, data: bytes) -> Iterator[list[Event]]:
+        """Let the bytes arrive at once; yield what each step of the work on them comes to."""
+        yield self.protocol.receive_data(data)
+        while self.protocol.has_work:
+            yield self.protocol.receive_data(b"")
 
 
 @pytest.fixture(params=[False, True], ids=["server", "client"])
@@ -1012,6 +1019,44 @@ def test_fragments_cost_no_memory_of_their_own(
         assert peak() < 2 * held + 100_000
 
 
+@both_sides
+@pytest.mark.parametrize(
+    ("frame", "event", "a_call"),
+    [
+        (Frame(PING), Ping(b""), 512),
+        (Frame(PONG, b"a"), Pong(b"a"), 512),
+        (Frame(BINARY), b"", 2048),
+        (Frame(TEXT, b"ab"), "ab", 2048),
+    ],
+    ids=repr,
+)
+def test_many_frames_are_taken_in_steps(
+    is_client: bool, frame: Frame, event: Event, a_call: int
+) -> None:
+    # R-C1: what one read comes to is bounded, and so is the time that it takes.
+    steps = [*Peer(is_client).steps(encode(*[frame] * 5000, to_server=not is_client))]
+    assert steps == [[event] * a_call] * (5000 // a_call) + [[event] * (5000 % a_call)]
+
+
+@both_sides
+def test_many_fragments_are_taken_in_steps(is_client: bool) -> None:
+    fragments = [Frame(CONTINUATION, b"a", fin=False)] * 5000
+    frames = [Frame(BINARY, fin=False), *fragments, Frame(PING), Frame(CONTINUATION)]
+    *steps, last = Peer(is_client, max_fragments=None).steps(
+        encode(*frames, to_server=not is_client)
+    )
+    assert steps == [[]] * (5003 // 512)
+    assert last == [Ping(b""), b"a" * 5000]
+
+
+@both_sides
+def test_end_of_a_step_within_a_frame_loses_nothing(is_client: bool) -> None:
+    peer = Peer(is_client)
+    data = encode(*[Frame(BINARY, b"ab")] * 2049, to_server=not is_client)
+    assert [*peer.steps(data[:-1])] == [[b"ab"] * 2048, []]
+    assert peer.receive_data(data[-1:]) == [b"ab"]
+
+
 def test_a_million_empty_fragments_keep_memory_flat() -> None:
     # R-C1; in a process of its own, which nothing slows down by tracing it.
     program = """
@@ -1024,6 +1069,8 @@ def test_a_million_empty_fragments_keep_memory_flat() -> None:
         before = sys.getallocatedblocks()
         for _ in range(31):
             assert protocol.receive_data(flood) == []
+            while protocol.has_work:
+                assert protocol.receive_data(b"") == []
         print(protocol.unfinished_bytes, sys.getallocatedblocks() - before)
     """
     done = subprocess.run(
@@ -1041,7 +1088,7 @@ def test_fragments_over_the_limit_stop_a_flood() -> None:
     peer = Peer(is_client=True)
     peer.receive(Frame(BINARY, fin=False))
     flood = encode(Frame(CONTINUATION, fin=False), to_server=False) * 2000
-    (event,) = peer.protocol.receive_data(flood)
+    (event,) = peer.receive_data(flood)
     assert event == TooBig(1008, "incoming message of more than 1024 fragments")
 
 
