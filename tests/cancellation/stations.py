@@ -36,6 +36,7 @@ class Station:
         refusal: what to answer with instead, part by part; may be set.
         answers_close: that of its witnesses; may be set.
         may_be_left: whether clients may leave in the middle of the opening handshake; may be set.
+        is_open: whether connections are served; not when the block is left.
     """
 
     def __init__(self, run: Run, carrier: str, tasks: TaskGroup, port: int) -> None:
@@ -45,6 +46,7 @@ class Station:
         self.answers_close = True
         self.may_be_left = False
         self.port = port
+        self.is_open = True
         self._run = run
         self._carrier = carrier
         self._tasks = tasks
@@ -71,7 +73,11 @@ class Station:
     async def accept_from(self, listener: Any) -> None:
         """Serve whoever connects."""
         while True:
-            self._tasks.start_soon(self._serve, await accept(listener))
+            stream = await accept(listener)
+            if not self.is_open:  # its client was cancelled, and everything is over
+                await anyio.aclose_forcefully(stream)
+                return
+            self._tasks.start_soon(self._serve, stream)
 
     async def _serve(self, stream: ByteStream) -> None:
         try:
@@ -132,8 +138,11 @@ async def station(run: Run, carrier: str) -> AsyncIterator[Station]:
         async with anyio.create_task_group() as accepting, anyio.create_task_group() as tasks:
             server = Station(run, carrier, tasks, port)
             accepting.start_soon(server.accept_from, listener)
-            yield server
-            accepting.cancel_scope.cancel()
+            try:
+                yield server
+            finally:
+                server.is_open = False
+                accepting.cancel_scope.cancel()
 
 
 @asynccontextmanager
