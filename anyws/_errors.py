@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import anyio
 
+from ._logging import escaped
+
 if TYPE_CHECKING:
     from ._connection import Connection
     from ._core.headers import Response
@@ -164,7 +166,7 @@ class HandshakeRejected(HandshakeError):
     def __str__(self) -> str:
         return (
             "the server rejected the WebSocket handshake: "
-            f"HTTP {self.response.status_code} {_printable(self.response.reason_phrase)}".rstrip()
+            f"HTTP {self.response.status_code} {escaped(self.response.reason_phrase)}".rstrip()
         )
 
 
@@ -213,7 +215,7 @@ class ProxyError(HandshakeError):
         self._reason = reason
 
     def __str__(self) -> str:
-        return f"{self.step} failed, via proxy {self.proxy}: {_printable(self._reason)}"
+        return f"{self.step} failed, via proxy {self.proxy}: {escaped(self._reason)}"
 
 
 class ProtocolError(WebSocketError):
@@ -267,11 +269,6 @@ class ConcurrencyError(WebSocketError, anyio.BusyResourceError):
     def __init__(self, message: str) -> None:
         # BusyResourceError composes its own text out of an action; ours says the whole.
         Exception.__init__(self, message)
-
-
-def _printable(text: str) -> str:
-    """Escape a text that somebody else chose, if it has what a terminal may take for a command."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _describe(close: CloseFrame) -> str:
