@@ -1265,6 +1265,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             and received is not None
             and sent.code in NORMAL_CODES
             and received.code in NORMAL_CODES
+            # Between our Close frame and the peer's: a message may have been dropped for it.
+            and not isinstance(self._cause, RemoteProtocolError)
         )
         kind = ConnectionClosedOK if normal else ConnectionClosedError
         closed = kind(sent, received, self._initiator or "transport")

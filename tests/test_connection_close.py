@@ -321,8 +321,25 @@ async def test_send_eof_works_while_a_large_message_waits() -> None:
         assert await peer.receive_close() == (1000, "")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(peer.drop)
-            with pytest.raises(ConnectionClosedOK):
+            with pytest.raises(ConnectionClosedError) as caught:
                 await ws.receive()
+        assert isinstance(caught.value.__cause__, RemoteProtocolError)
+
+
+async def test_iteration_does_not_end_as_if_all_had_come_if_a_message_was_dropped() -> None:
+    """§7.1.7: too large a message after our Close frame and before the peer's, of code 1000."""
+    async with MEMORY.scripted("client", max_size=10) as (ws, peer):
+        await ws.send_eof()
+        assert await peer.receive_close() == (1000, "")
+        await peer.send(Frame(TEXT, b"first"), Frame(TEXT, bytes(11)), close_frame(1000))
+        await peer.drop()
+        messages = []
+        with pytest.raises(ConnectionClosedError) as caught:
+            async for message in ws:
+                messages.append(message)
+        assert messages == ["first"]
+        assert isinstance(caught.value.__cause__, RemoteProtocolError)
+        assert caught.value.code == 1000
 
 
 async def test_cancelled_wait_closed_changes_nothing() -> None:
