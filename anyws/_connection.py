@@ -445,7 +445,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._caught_up()
 
     def _pause(self) -> None:
-        if not self._paused:
+        if not self._paused and self._state is not _CLOSED:
             self._paused = True
             self._paused_at = self._reactor.clock()
             if not self._working:
@@ -1178,6 +1178,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def _take_close(self, close: CloseFrame) -> None:
         """The peer's Close frame came: answer it if it is the first (§5.5.1), and finish."""
+        if self._state is _CLOSED:
+            return  # it was behind a message that is streamed now; how all ended has been said
         self._received_close = close
         self._discarding = True  # nothing follows, so nothing need wait for the application
         if self._sent_close is None:
