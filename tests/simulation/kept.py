@@ -6,7 +6,7 @@ has a test of its own beside the module, too.
 
 from __future__ import annotations
 
-from .script import Part, Script, Settings, Step, Task
+from .script import Fault, Part, Script, Settings, Step, Task
 
 __all__ = ["KEPT"]
 
@@ -53,5 +53,23 @@ KEPT: dict[str, Script] = {
             tasks=(Task(steps=(Step(do="send", sizes=(0,)),) * 3),),
             quits_at=8.5,
         ),
+    ),
+    # The Close frame behind the message brought the state back from CLOSED to CLOSING.
+    "a large message is streamed after the end": Script(
+        seed=2008754,
+        client=Part(
+            settings=Settings(ping_interval=1.0, max_size=200),
+            tasks=(
+                Task(steps=(Step(do="send", sizes=(84,)),)),
+                Task(steps=(Step(do="sleep", pause=1.125), Step(do="receive stream"))),
+            ),
+            quits_at=8.625,
+        ),
+        server=Part(
+            tasks=(Task(steps=(Step(do="send json", sizes=(92,), text=True), Step(do="close"))),),
+            quits_at=8.625,
+        ),
+        faults=(Fault(kind="cut", side="server", after=383),),
+        compression="takeover",
     ),
 }

@@ -206,9 +206,11 @@ class Side:
 
     def check_end(self, ws: Connection) -> None:
         """Check that what is said of the end is what was on the wire."""
-        stats = ws.stats
-        if stats.unsent_bytes:
-            self.report(f"{stats.unsent_bytes} bytes are unsent, and the connection is closed")
+        if ws.state is not State.CLOSED:
+            self.report(f"the lifetime is over, and the connection is {ws.state.value}")
+            return
+        if ws.stats.unsent_bytes:
+            self.report(f"{ws.stats.unsent_bytes} bytes are unsent, and the connection is closed")
         ended = self.ended
         if ended is None:
             self.report("the connection did not say how it ended")
