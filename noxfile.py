@@ -152,6 +152,15 @@ def hostile(session: nox.Session) -> None:
 
 
 @nox.session
+def simulation(session: nox.Session) -> None:
+    """Run 200,000 simulated lifetimes, or as what follows `--` says, and find the planted bugs."""
+    install_with_tests(session)
+    arguments = session.posargs or ["--lifetimes", "200_000"]
+    session.run("python", "-m", "tests.simulation", *arguments)
+    session.run("python", "-m", "tests.simulation", "plant")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed and memory beside the peers."""
     install_with_tests(session)

@@ -76,7 +76,7 @@ _LAST_SIDE = 1.0
 # 10 ms for our Close frame to leave, which most transports have sent by then.
 _ANSWER_ON_ITS_WAY = 0.01
 
-# 16 Pings of keepalive are remembered, for a peer that lives and sends no Pongs.
+# 16 Pings that nobody waits for are remembered, for a peer that lives and sends no Pongs.
 _MAX_UNANSWERED_PINGS = 16
 
 _CONNECTING, _OPEN, _CLOSED = State.CONNECTING, State.OPEN, State.CLOSED
@@ -445,7 +445,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             self._caught_up()
 
     def _pause(self) -> None:
-        if not self._paused:
+        if not self._paused and self._state is not _CLOSED:
             self._paused = True
             self._paused_at = self._reactor.clock()
             if not self._working:
@@ -931,12 +931,12 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             LocalProtocolError: more than 125 bytes.
             ConcurrencyError: a Ping with this data is waiting for its Pong already.
 
-        Cancelling: the Ping may have been sent; its Pong is ignored.
+        Cancelling: the Ping may have been sent; its Pong counts as one of keepalive.
         Concurrency: any number of tasks.
         """
         await self._wait_for_room()
         payload = self._unused_ping() if data is None else to_payload(data, None)[0]
-        if payload in self._pings:
+        if payload in self._pings and self._pings[payload].awaited:
             raise ConcurrencyError(f"a Ping with the data {payload!r} waits for its Pong already")
         ping = self._write_ping(payload, self._reactor.new_waiter())
         try:
@@ -946,9 +946,18 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
                 self._transport.flush()
                 await ping.wait()
         finally:
-            if self._pings.get(payload) is ping:
-                del self._pings[payload]
+            if ping.latency is None:
+                self._stop_awaiting(payload, ping)
         return ping.latency
+
+    def _stop_awaiting(self, payload: bytes, ping: _SentPing) -> None:
+        """Remember a Ping that nobody waits for as long as its Pong can answer others before it."""
+        ping.awaited = False
+        if self._pings.get(payload) is ping:
+            if next(iter(self._pings)) == payload:
+                del self._pings[payload]
+            else:
+                self._forget_unanswered(_MAX_UNANSWERED_PINGS)
 
     async def pong(self, data: str | BytesLike = b"") -> None:
         """Send a Pong that nobody asked for, a one-way heartbeat (RFC 6455 §5.5.3).
@@ -973,14 +982,18 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def _send_keepalive_ping(self) -> None:
         """Send a Ping that nobody waits for; if the write buffer is full, as soon as it is not."""
-        unanswered = [payload for payload, ping in self._pings.items() if not ping.awaited]
-        if len(unanswered) >= _MAX_UNANSWERED_PINGS:
-            del self._pings[unanswered[0]]
+        self._forget_unanswered(_MAX_UNANSWERED_PINGS - 1)
         if self._has_room():
             self._write_ping(self._unused_ping(), None)
         else:
             # A peer that reads, if slowly, has to get its chance to answer.
             self._owes_ping = True
+
+    def _forget_unanswered(self, n: int) -> None:
+        """Forget the oldest Pings that nobody waits for, but for so many."""
+        unanswered = [payload for payload, ping in self._pings.items() if not ping.awaited]
+        for payload in unanswered[: max(0, len(unanswered) - n)]:
+            del self._pings[payload]
 
     def _unused_ping(self) -> bytes:
         while (payload := os.urandom(4)) in self._pings:
@@ -989,6 +1002,7 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def _write_ping(self, payload: bytes, waiter: Waiter | None) -> _SentPing:
         frame = self._protocol.send_ping(payload)
+        self._pings.pop(payload, None)  # one that was cancelled: the new one comes last
         ping = self._pings[payload] = _SentPing(self._reactor.clock(), waiter)
         self._transport.write(frame)
         return ping
@@ -1184,6 +1198,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def _take_close(self, close: CloseFrame) -> None:
         """The peer's Close frame came: answer it if it is the first (§5.5.1), and finish."""
+        if self._state is _CLOSED:
+            return  # it was behind a message that is streamed now; how all ended has been said
         self._received_close = close
         self._discarding = True  # nothing follows, so nothing need wait for the application
         if self._sent_close is None:
@@ -1285,6 +1301,8 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
             and received is not None
             and sent.code in NORMAL_CODES
             and received.code in NORMAL_CODES
+            # Between our Close frame and the peer's: a message may have been dropped for it.
+            and not isinstance(self._cause, RemoteProtocolError)
         )
         kind = ConnectionClosedOK if normal else ConnectionClosedError
         closed = kind(sent, received, self._initiator or "transport")

@@ -21,6 +21,7 @@ from anyio.streams.tls import TLSAttribute
 import anyws
 from anyws import (
     ConcurrencyError,
+    Connection,
     ConnectionClosed,
     ConnectionClosedError,
     LocalProtocolError,
@@ -322,6 +323,52 @@ async def test_cancelled_ping_is_forgotten() -> None:
             tasks.start_soon(ws.ping, b"same")
             assert await peer.receive() == Frame(PING, b"same")
             await peer.send(Frame(PONG, b"same"))
+
+
+async def ping_in_vain(ws: Connection, data: bytes) -> None:
+    """Send a Ping, and be cancelled before its Pong comes."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ws.ping, data)
+        await settle()
+        tasks.cancel_scope.cancel()
+
+
+async def test_pong_of_a_cancelled_ping_answers_the_pings_before_it() -> None:
+    """§5.5.3: a peer may answer only the latest of several Pings."""
+    async with MEMORY.scripted("client") as (ws, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ws.ping, b"first")
+            assert await peer.receive() == Frame(PING, b"first")
+            await ping_in_vain(ws, b"second")
+            assert await peer.receive() == Frame(PING, b"second")
+            await peer.send(Frame(PONG, b"second"))
+        assert not ws._pings
+
+
+async def test_ping_with_the_data_of_a_cancelled_one_is_later_than_those_between() -> None:
+    async with MEMORY.scripted("client") as (ws, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(ws.ping, b"first")
+        await settle()
+        await ping_in_vain(ws, b"same")
+        tasks.start_soon(ws.ping, b"between")
+        await settle()
+        tasks.start_soon(ws.ping, b"same")
+        for data in (b"first", b"same", b"between", b"same"):
+            assert await peer.receive() == Frame(PING, data)
+        await peer.send(Frame(PONG, b"between"))
+        await settle()
+        assert list(ws._pings) == [b"same"]
+        await peer.send(Frame(PONG, b"same"))
+
+
+async def test_cancelled_pings_that_are_remembered_are_bounded() -> None:
+    async with MEMORY.scripted("client") as (ws, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(ws.ping, b"first")
+        await settle()
+        for i in range(20):
+            await ping_in_vain(ws, b"%d" % i)
+        assert list(ws._pings) == [b"first", *(b"%d" % i for i in range(4, 20))]
+        await peer.send(Frame(PONG, b"19"))
 
 
 @both_roles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import pytest
@@ -335,8 +335,64 @@ async def test_send_eof_works_while_a_large_message_waits() -> None:
         assert await peer.receive_close() == (1000, "")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(peer.drop)
-            with pytest.raises(ConnectionClosedOK):
+            with pytest.raises(ConnectionClosedError) as caught:
                 await ws.receive()
+        assert isinstance(caught.value.__cause__, RemoteProtocolError)
+
+
+async def test_iteration_does_not_end_as_if_all_had_come_if_a_message_was_dropped() -> None:
+    """§7.1.7: too large a message after our Close frame and before the peer's, of code 1000."""
+    async with MEMORY.scripted("client", max_size=10) as (ws, peer):
+        await ws.send_eof()
+        assert await peer.receive_close() == (1000, "")
+        await peer.send(Frame(TEXT, b"first"), Frame(TEXT, bytes(11)), close_frame(1000))
+        await peer.drop()
+        messages: list[str | bytes] = []
+
+        async def iterate() -> None:
+            async for message in ws:
+                messages.append(message)
+
+        with pytest.raises(ConnectionClosedError) as caught:
+            await iterate()
+        assert messages == ["first"]
+        assert isinstance(caught.value.__cause__, RemoteProtocolError)
+        assert caught.value.code == 1000
+
+
+async def test_close_frame_behind_what_is_streamed_after_the_end_changes_nothing() -> None:
+    """The message was too large to be received whole, and what follows it was not looked at."""
+    async with MEMORY.scripted("client", max_size=10) as (ws, peer):
+        await peer.send(Frame(PING), Frame(BINARY, bytes(11)), close_frame(1000))
+        assert await peer.receive() == Frame(PONG)
+        await reset(ws, peer)
+        await ws.pong()
+        await ws.wait_closed()
+        ended = ws.stats
+        with anyio.fail_after(5):
+            async with ws.receive_stream() as chunks:
+                assert [chunk async for chunk in chunks] == [bytes(11)]
+            assert ws.state is State.CLOSED
+            await ws.close()
+            with pytest.raises(ConnectionClosedError):
+                await ws.receive()
+        assert ws.close_code == 1006
+        assert ws.stats == replace(ended, received_messages=1)
+
+
+async def test_second_large_message_that_is_streamed_after_the_end_changes_nothing() -> None:
+    async with MEMORY.scripted("client", max_size=10) as (ws, peer):
+        await peer.send(Frame(PING), Frame(BINARY, bytes(11)), Frame(BINARY, bytes(12)))
+        assert await peer.receive() == Frame(PONG)
+        await reset(ws, peer)
+        await ws.pong()
+        await ws.wait_closed()
+        ended = ws.stats
+        for n in (11, 12):
+            async with ws.receive_stream() as chunks:
+                assert [chunk async for chunk in chunks] == [bytes(n)]
+        assert ws.state is State.CLOSED
+        assert ws.stats == replace(ended, received_messages=2)
 
 
 async def test_cancelled_wait_closed_changes_nothing() -> None:

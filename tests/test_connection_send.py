@@ -20,6 +20,7 @@ from anyws import (
     ConnectionClosed,
     ConnectionClosedError,
     LocalProtocolError,
+    ServerConnection,
     State,
     wrap_client,
 )
@@ -35,6 +36,7 @@ from anyws.testing import (
     RawPeer,
     close_frame,
     memory_pair,
+    run_handler,
 )
 
 from .scripted import MEMORY, Carrier, Role, both_roles, settle
@@ -954,3 +956,12 @@ async def test_closing_in_the_middle_of_a_message_works(role: Role) -> None:
         with pytest.raises(ConnectionClosed):
             await send()
         assert ws.close_code == 1000
+
+
+async def test_send_waits_no_longer_than_the_response_of_the_handshake_takes_to_leave() -> None:
+    async def send_at_once(ws: ServerConnection) -> None:
+        await ws.send("hello")
+
+    with anyio.fail_after(5):
+        async with run_handler(send_at_once, server={"write_limit": 1}) as ws:
+            assert [message async for message in ws] == ["hello"]

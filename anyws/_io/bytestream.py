@@ -119,6 +119,11 @@ class ByteStreamTransport(Transport):
 
     # Writing
 
+    def set_low_water(self, n: int) -> None:
+        super().set_low_water(n)
+        # What was written before counts too: whoever waits for room waits for that to leave.
+        self._was_full = self._out_bytes >= n
+
     def push(self, buffers: tuple[bytes, ...]) -> None:
         if self._closed or self._ending:
             return

@@ -410,6 +410,17 @@ async def drained_is_called_when_unsent_falls_below_low_water(link: Link) -> Non
     assert calls == ["drained", "drained"]
 
 
+async def drained_is_called_for_what_was_written_before_low_water_was_set(link: Link) -> None:
+    link.transport.set_low_water(1 << 40)
+    link.start()
+    whole = link.fill()
+    await settle()
+    link.transport.set_low_water(1000)
+    await link.peer_receives(len(whole))
+    await link.recorder.until_call("drained")
+    assert link.transport.unsent < 1000
+
+
 async def drained_is_not_called_if_unsent_was_always_below_low_water(link: Link) -> None:
     link.transport.set_low_water(1000)
     link.start()
@@ -684,6 +695,7 @@ _CHECKS: list[Check] = [
     writes_from_within_feed_arrive,
     write_takes_everything_though_the_peer_does_not_read,
     drained_is_called_when_unsent_falls_below_low_water,
+    drained_is_called_for_what_was_written_before_low_water_was_set,
     drained_is_not_called_if_unsent_was_always_below_low_water,
     paused_reading_pushes_once_more_at_most,
     reading_paused_from_within_feed_pushes_once_more_at_most,
