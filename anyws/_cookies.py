@@ -26,6 +26,10 @@ __all__ = ["CookieSource"]
 _OCTETS = r"[!#-+\--:<-\[\]-~]*"
 _VALUE = re.compile(rf'{_OCTETS}|"{_OCTETS}"')
 
+# RFC 6265 §5.2.2 has it ignored. `http.cookiejar` fails at it: it warns of a mistake of its own and
+# drops all cookies of the response.
+_EMPTY_MAX_AGE = re.compile(r";\s*max-age\s*(?=;|\Z)", re.IGNORECASE)
+
 
 class CookieSource:
     """What `cookies` of `connect` stands for.
@@ -96,7 +100,7 @@ class _JarResponse:
         self._fields = Message()
         # Each adds a field: cookies cannot be joined by commas (RFC 6265 §3).
         for value in values:
-            self._fields["Set-Cookie"] = value
+            self._fields["Set-Cookie"] = _EMPTY_MAX_AGE.sub("", value)
 
     def info(self) -> Message:
         return self._fields
