@@ -8,7 +8,6 @@ code, and `tests/fuzz/corpus` keeps those that did.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
@@ -64,6 +63,7 @@ from .reading import (
     pieces,
     worked,
 )
+from .reference import Inflate
 from .transcripts import (
     CANCEL,
     EXTENSIONS,
@@ -484,7 +484,7 @@ def inflate(data: bytes) -> None:
         agreed += (("client_no_context_takeover", None), ("server_no_context_takeover", None))
     deflate = Deflate(client_max_window_bits=None)
     whole, cut = (deflate.codec(agreed, is_client=True) for _ in range(2))
-    reference = _Reference(int(bits or 15), keeps)
+    reference = Inflate(int(bits or 15), keeps=keeps)
     for message in messages:
         expected = reference.decode(message)
         assert _outcome(whole, [message]) == expected
@@ -508,36 +508,6 @@ def _outcome(codec: ExtensionCodec, chunks: list[bytes]) -> bytes | None:
         return _decoded(codec, chunks)
     except ValueError:
         return None
-
-
-class _Reference:
-    """Decompresses whole messages as plainly as can be (RFC 7692 §7.2.2); None if one is broken."""
-
-    def __init__(self, bits: int, keeps: bool) -> None:
-        self._bits = bits
-        self._keeps = keeps
-        self._inflate = zlib.decompressobj(-bits)
-
-    def decode(self, message: bytes) -> bytes | None:
-        if not self._keeps:
-            self._inflate = zlib.decompressobj(-self._bits)
-        rest = message + b"\0\0\xff\xff"
-        decoded = b""
-        restarts = 0
-        try:
-            while rest:
-                decoded += self._inflate.decompress(rest)
-                rest = b""
-                if self._inflate.eof:
-                    rest = self._inflate.unused_data
-                    self._inflate = zlib.decompressobj(-self._bits)
-                    restarts += 1
-            # §7.2.1: it ends where a block does if an empty last block can follow.
-            end = self._inflate.copy()
-            ends = end.decompress(b"\x01\0\0\xff\xff") == b"" and end.eof and not end.unused_data
-        except zlib.error:
-            return None
-        return decoded if ends and restarts <= 256 else None
 
 
 # Fields and URIs
