@@ -12,7 +12,8 @@ from anyws._build import COMPILED
 
 from ..builds import INSTALLED, load_pure
 from . import corpus, guided
-from .targets import SCRIPTS, TARGETS, Source
+from .source import Source
+from .targets import SCRIPTS, TARGETS
 from .test_builds import two_builds
 from .transcripts import difference
 
