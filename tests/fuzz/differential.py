@@ -32,6 +32,9 @@ _UNITS: Final = 1000
 _SEQUENCES_OF_SAME_UNITS: Final = 500
 _SEQUENCES_PER_CONVERSATION: Final = 10
 
+# 100 characters of what was said in an event are enough to recognize it.
+_SHOWN: Final = 100
+
 #: 16 bytes complete any header, and the first byte behind it.
 _MORE: Final = bytes(16)
 
@@ -125,7 +128,7 @@ def _compare(delivery: Delivery, result: Result) -> str | None:
         return None
     why = explain(delivery, ours, theirs)
     if why is None:
-        return f"{delivery}\ngave, in anyws: {ours}\ngave, in wsproto: {theirs}"
+        return f"{delivery}\ngave, in anyws: {_shown(ours)}\ngave, in wsproto: {_shown(theirs)}"
     result.differences[why] += 1
     return None
 
@@ -134,6 +137,10 @@ def _outcome(heard: Sequence[Heard]) -> str:
     if heard and heard[-1][0] == "failure":
         return f"failed with {heard[-1][1]}"
     return "closed" if heard and heard[-1][0] == "close" else "open"
+
+
+def _shown(heard: Sequence[Heard]) -> list[str]:
+    return [repr(one) if len(repr(one)) < _SHOWN else f"{one!r:.{_SHOWN}}..." for one in heard]
 
 
 # Both sides
@@ -270,11 +277,12 @@ class _Us:
         """Yield the frames of a message."""
         compress = self._random.choice((None, True, False))
         if len(parts) == 1 and self._random.random() < 0.9:
-            yield from self._protocol.send_message(parts[0], text, compress)
+            yield b"".join(self._protocol.send_message(parts[0], text, compress))
             return
         for i, part in enumerate(parts):
             final = i == len(parts) - 1
-            yield from self._protocol.send_fragment(part, text=text, final=final, compress=compress)
+            buffers = self._protocol.send_fragment(part, text=text, final=final, compress=compress)
+            yield b"".join(buffers)
 
     def ping(self, data: bytes) -> bytes:
         return self._protocol.send_ping(data)
@@ -319,7 +327,7 @@ def _converse(random: Random, is_client: bool, extension: str) -> str | None:
         delivery = Delivery(is_client, extension, list(cut(random, parts)))
         if (heard := hears(delivery)) != said:
             name = type(sender).__name__
-            return f"{name} said {said}\n{delivery}\ngave, in {hears.__name__}: {heard}"
+            return f"{name} said {_shown(said)}\n{delivery}\ngave, at the other: {_shown(heard)}"
     return None
 
 

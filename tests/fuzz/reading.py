@@ -162,6 +162,12 @@ class Reader:
         self.held_back = None
         self.take(self.protocol.read_as_stream())
 
+    def discard(self) -> None:
+        """Take nothing but control frames from now on."""
+        self.held_back = None
+        self._pieces.clear()
+        self.take(self.protocol.discard())
+
     def take(self, events: list[Event]) -> None:
         for event in events:
             assert self.held_back is None, "nothing comes behind what is held back"
@@ -196,6 +202,10 @@ class WorkingReader(Reader):
         super().stream()
         if self.at_once:
             self.work()
+
+    def discard(self) -> None:
+        super().discard()
+        self.work()
 
     def work(self) -> None:
         while self.protocol.has_work:
