@@ -31,7 +31,7 @@ _ROOT: Final = Path(__file__).parents[2]
 # What is watched: ours, and those who parse for us.
 _WATCHED: Final = ["anyws", "email", "h11", "http", "idna"]
 
-# 120 s for one input: most take less than a millisecond, but the machine may have other things to do.
+# 120 s for one input: most take less than a millisecond, but the machine may be busy with others.
 _TIMEOUT: Final = 120
 
 _DONE: Final = re.compile(r"#(\d+)\s+DONE\s+cov: (\d+)")
