@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,9 +11,10 @@ from anyws import (
 )
 from anyws._core.deflate import Deflate
 from anyws._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
-from anyws._core.extensions import ExtensionCodec, agree_extensions, select_extensions
+from anyws._core.extensions import Extension, ExtensionCodec, agree_extensions, select_extensions
 from anyws._core.grammar import (
     ExtensionParameters,
+    NamedExtension,
     is_token,
     parse_extensions,
 )
@@ -243,13 +245,32 @@ _DEFLATES: Final = (
     Deflate(server_no_context_takeover=True, client_no_context_takeover=True, threshold=0),
     Deflate(require_client_max_window_bits=True, server_max_window_bits=15),
 )
+
+
+class _Plain(Extension):
+    """Does nothing, without parameters; and wants a reserved bit for it."""
+
+    name = "x"
+
+    def __init__(self, rsv: int) -> None:
+        self.rsv = rsv
+
+    def codec(self, agreed: ExtensionParameters, *, is_client: bool) -> ExtensionCodec:
+        return ExtensionCodec()
+
+
+_SUPPORTED: Final[Sequence[Sequence[Extension]]] = (
+    *([deflate] for deflate in _DEFLATES),
+    [_Plain(4), _DEFLATES[0]],
+    [_DEFLATES[2], _DEFLATES[1], _Plain(1)],
+)
 _SAMPLES: Final = (b"", b"sample", bytes(5000), bytes(range(256)) * 20, b"sample" * 100)
 
 
 def extensions(data: bytes) -> None:
     """Give a Sec-WebSocket-Extensions to a server, and to a client."""
     source = Source(data)
-    deflate = source.choice(_DEFLATES)
+    supported = source.choice(_SUPPORTED)
     text = source.rest().decode("iso-8859-1")
     try:
         found = parse_extensions([text])
@@ -259,16 +280,30 @@ def extensions(data: bytes) -> None:
     for name, parameters in found:
         assert is_token(name)
         assert all(is_token(n) and (v is None or is_token(v)) for n, v in parameters)
-    for _, answer in select_extensions([deflate], found):
-        offers = [_by_name(p) for name, p in found if name == deflate.name]
-        assert any(_answers(_by_name(answer.parameters), offer) for offer in offers)
-        _check_codecs(deflate, answer.parameters)
+    selected = select_extensions(supported, found)
+    for extension, answer in selected:
+        offers = [_by_name(p) for name, p in found if name == extension.name]
+        if isinstance(extension, Deflate):
+            assert any(_answers(_by_name(answer.parameters), offer) for offer in offers)
+    _check_agreed(selected)
     try:
-        agreed = agree_extensions([deflate], found)
+        agreed = agree_extensions(supported, found)
     except NegotiationError:
         return
-    for _, answer in agreed:
-        _check_codecs(deflate, answer.parameters)
+    assert [answer for _, answer in agreed] == found
+    _check_agreed(agreed)
+
+
+def _check_agreed(agreed: Sequence[tuple[Extension, NamedExtension]]) -> None:
+    """Check that what was agreed on can be in use on one connection, and works."""
+    names = [answer.name for _, answer in agreed]
+    assert len(set(names)) == len(names)
+    taken = 0
+    for extension, answer in agreed:
+        assert not extension.rsv & taken
+        taken |= extension.rsv
+        if isinstance(extension, Deflate):
+            _check_codecs(extension, answer.parameters)
 
 
 def _by_name(parameters: ExtensionParameters) -> dict[str, str | None] | None:

@@ -67,6 +67,7 @@ _PARAMETERS: Final = (
     b"; ",
     b", ",
     b'="',
+    b"x",
 )
 _DIGEST: Final = (
     b"Digest ",
