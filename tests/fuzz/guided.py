@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import resource
 import shlex
 import subprocess
 import sys
@@ -72,10 +71,10 @@ def fuzz(name: str, seconds: int) -> Result:
             directory.mkdir()
         for i, data in enumerate(corpus.load(name)):
             (found / str(i)).write_bytes(data)
-        began = resource.getrusage(resource.RUSAGE_CHILDREN)
+        began = os.times()
         limits = [f"-max_total_time={seconds}", f"-artifact_prefix={failing}/"]
         said = _run(name, [*limits, str(found)])
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ended = os.times()
         inputs = [path.read_bytes() for path in failing.iterdir()]
         failure = None
         if inputs or not _DONE.search(said):
@@ -86,11 +85,15 @@ def fuzz(name: str, seconds: int) -> Result:
         return Result(
             name,
             max(counts, default=0),
-            ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime,
+            _of_children(ended) - _of_children(began),
             [path.read_bytes() for path in least.iterdir()],
             max(edges, default=0),
             failure,
         )
+
+
+def _of_children(times: os.times_result) -> float:
+    return times.children_user + times.children_system
 
 
 def _run(name: str, options: Sequence[str]) -> str:

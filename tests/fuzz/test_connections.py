@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from anyws import Connection, ConnectionClosed, LocalProtocolError, State
 from anyws.testing import connection_pair
 
+from ..conftest import UVLOOP_MISSING
 from ..loops import LOOPS
 from .test_protocol import close_codes, close_reasons, control_data, messages, payloads, texts
 
@@ -241,4 +242,6 @@ def machine(loop: str) -> type[Conversation]:
 
 TestOnTrio = machine("trio").TestCase
 TestOnAsyncio = machine("asyncio").TestCase
-TestOnUvloop = machine("uvloop").TestCase
+TestOnUvloop = pytest.mark.skipif(UVLOOP_MISSING, reason="uvloop is not installed")(
+    machine("uvloop").TestCase
+)
