@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from anyws._core.events import Event
 from anyws._core.protocol import Protocol
 from anyws.testing import BINARY, CONTINUATION, PING, PONG, TEXT, Frame, close_frame
 
 from . import differential
 from .differential import DIFFERENCES, Delivery, compare, explain, heard_by_them, heard_by_us, main
+from .test_builds import Deaf
 from .transcripts import encode_alone
 
 
@@ -81,13 +81,6 @@ def test_random_sequences_have_no_other_difference() -> None:
     assert result.conversations == 150
     assert set(result.outcomes) == {"open", "closed", "failed with 1002", "failed with 1007"}
     assert set(result.differences) <= set(DIFFERENCES)
-
-
-class Deaf(Protocol):
-    """Does not hear what is in the last piece."""
-
-    def receive_data(self, data: bytes) -> list[Event]:
-        return super().receive_data(data)[:-1]
 
 
 def test_random_sequences_find_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,22 +11,25 @@ import pytest
 from anyws._build import COMPILED
 
 from ..builds import INSTALLED, load_pure
-from . import corpus, guided
+from . import corpus, frame_targets, guided
 from .source import Source
 from .targets import SCRIPTS, TARGETS
-from .test_builds import two_builds
+from .test_builds import Deaf, two_builds
 from .transcripts import difference
 
 if COMPILED:
     PURE: Final = load_pure()
 
 
+def run_all(name: str) -> None:
+    for data in corpus.load(name):
+        TARGETS[name].run(data)
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_corpus_gives_only_documented_outcomes(name: str) -> None:
-    inputs = corpus.load(name)
-    assert inputs
-    for data in inputs:
-        TARGETS[name].run(data)
+    assert corpus.load(name)
+    run_all(name)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -39,6 +42,12 @@ def test_target_takes_an_empty_input(name: str) -> None:
 def test_both_builds_do_alike_with_the_corpus(name: str) -> None:
     for data in corpus.load(name):
         assert difference(SCRIPTS[name](data), (INSTALLED, PURE)) is None
+
+
+def test_corpus_finds_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_targets, "Protocol", Deaf)
+    with pytest.raises(AssertionError):
+        run_all("frames")
 
 
 def test_corpus_has_no_file_without_a_target() -> None:
