@@ -19,6 +19,7 @@ from typing import Final
 from anyws._build import describe
 from anyws._core.events import CloseReceived, Event, Ping, Pong, Violation
 from anyws._core.protocol import Protocol
+from anyws.testing import CONTINUATION, Frame
 from anyws.testing._frames import shorten
 
 from .builds import Unit, Writer, cut, cut_at_frames
@@ -28,14 +29,15 @@ from .transcripts import new_codecs
 
 __all__ = ["DIFFERENCES", "Delivery", "Result", "compare", "main"]
 
-_UNITS: Final = 1000
+_UNITS: Final = 500
+_HOSTILE: Final = 200
 _SEQUENCES_OF_SAME_UNITS: Final = 500
 _SEQUENCES_PER_CONVERSATION: Final = 10
 
 # 100 characters of what was said in an event are enough to recognize it.
 _SHOWN: Final = 100
 
-#: 16 bytes complete any header, and the first byte behind it.
+# 16 bytes complete any header, and the first byte behind it.
 _MORE: Final = bytes(16)
 
 #: In what the core and wsproto differ, and who is right by the RFC.
@@ -182,15 +184,21 @@ def explain(delivery: Delivery, ours: list[Heard], theirs: list[Heard]) -> str |
     )
     our, their = (heard[n] if n < len(heard) else None for heard in (ours, theirs))
     # With a little more both must come to the same.
-    if _is_failure(our) and their is None and heard_by_them(delivery, _MORE)[n:] == [our]:
-        return "sooner"
-    if _is_failure(their) and our is None and heard_by_us(delivery, _MORE)[n:] == [their]:
-        return "later"
+    for more in (_MORE, _next_character(delivery)):
+        if _is_failure(our) and their is None and heard_by_them(delivery, more)[n:] == [our]:
+            return "sooner"
+        if _is_failure(their) and our is None and heard_by_us(delivery, more)[n:] == [their]:
+            return "later"
     if our is not None and our[:2] == ("close", 1014) and their == ("failure", 1002):
         return "1014"
     if delivery.extension:
         return _explain_compressed(delivery, ours, theirs, n)
     return None
+
+
+def _next_character(delivery: Delivery) -> bytes:
+    """Return another fragment of a text."""
+    return Frame(CONTINUATION, b"x", fin=False).encode(None if delivery.is_client else b"mask")
 
 
 def _is_failure(heard: Heard | None) -> bool:
@@ -223,11 +231,11 @@ def _deliveries(random: Random) -> Iterator[tuple[Delivery, int]]:
         extension = random.choice(("", "", "deflate", "alone"))
         writer = Writer(random, to_server=not is_client, extensions=extension)
         units = [writer.unit() for _ in range(_UNITS)]
-        hostile = [writer.hostile() for _ in range(_UNITS)]
+        hostile = [writer.hostile() for _ in range(_HOSTILE)]
         for _ in range(_SEQUENCES_OF_SAME_UNITS):
             parts, frames = _parts(random, units, hostile)
-            way = cut_at_frames(random, parts) if random.random() < 0.3 else cut(random, parts)
-            yield Delivery(is_client, extension, list(way)), frames
+            way = random.choice((cut, cut_at_frames, _join))
+            yield Delivery(is_client, extension, list(way(random, parts))), frames
 
 
 def _parts(
@@ -245,6 +253,11 @@ def _parts(
     if parts and random.random() < 0.1:
         parts[-1] = parts[-1][: random.randrange(len(parts[-1]) + 1)]
     return parts or [b""], max(frames, 1)
+
+
+def _join(random: Random, parts: list[bytes]) -> Iterator[bytes]:
+    """Cut nothing."""
+    yield b"".join(parts)
 
 
 def _damaged(random: Random, data: bytes) -> bytes:

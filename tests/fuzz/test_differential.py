@@ -49,6 +49,13 @@ EXAMPLES = {
 }
 
 
+def test_surrogate_that_ends_a_fragment_is_found_sooner() -> None:
+    example = delivery(Frame(TEXT, b"\xed\xa0", fin=False))
+    ours, theirs = heard_by_us(example), heard_by_them(example)
+    assert (ours, theirs) == ([("failure", 1007)], [])
+    assert explain(example, ours, theirs) == "sooner"
+
+
 @pytest.mark.parametrize("why", DIFFERENCES)
 def test_each_difference_has_an_example(why: str) -> None:
     example = EXAMPLES[why]
