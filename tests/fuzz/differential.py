@@ -217,6 +217,8 @@ def _explain_compressed(
         return None
     if ours[n:] == [("failure", 1002)] and theirs[n:] == [("failure", 1007)]:
         return "order before content"
+    if story.broken and theirs == ours[:-1] and not story.facts:
+        return "sooner"
     before = sum(heard[0] == "message" for heard in ours[:n])
     return next((fact for fact, messages in story.facts.items() if messages <= before), None)
 

@@ -6,13 +6,13 @@ None of it shares code with what it is compared with.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
-from anyws.testing import BINARY, CONTINUATION, TEXT, FrameReader
+from anyws.testing import BINARY, CONTINUATION, TEXT, Frame, FrameReader
 
 __all__ = ["DEFLATE_OFFERS", "Heard", "Inflate", "Story", "hear", "new_wsproto", "read_story"]
 
@@ -134,7 +134,7 @@ class Story:
 
     Attributes:
         messages: those that are complete and in order.
-        broken: another one follows that is not.
+        broken: another one follows, or begins, that is not.
         facts: what `DIFFERENCES` of the comparison are about, and after how many messages it came
             first.
     """
@@ -147,32 +147,14 @@ class Story:
         """Take note of a fact about the next message."""
         self.facts.setdefault(fact, len(self.messages))
 
-    def add(self, said: bytes | None, *, text: bool) -> None:
-        """Add a message, None if it is broken."""
-        try:
-            if said is None:
-                self.broken = True
-            else:
-                self.messages.append(said.decode() if text else said)
-        except UnicodeDecodeError:
-            self.broken = True
-
 
 def read_story(data: bytes, *, masked: bool, extension: str) -> Story:
     """Read a stream with the frame reader of the tests and zlib alone."""
     story = Story()
-    reader = FrameReader(masked=masked, reserved=4)
-    reader.begun += data
     inflate = Inflate(9, keeps=False) if extension == "alone" else Inflate(15, keeps=True)
     text = compressed = in_message = False
     plain = b""
-    while not story.broken:
-        try:
-            frame = reader.next_frame()
-        except AssertionError:
-            return story
-        if frame is None:
-            break
+    for frame, is_whole in _frames(data, masked=masked):
         if frame.opcode not in (CONTINUATION, TEXT, BINARY):
             if in_message and compressed:
                 story.note("control frame in a compressed message")
@@ -180,18 +162,60 @@ def read_story(data: bytes, *, masked: bool, extension: str) -> Story:
         if frame.opcode != CONTINUATION:
             text, compressed, plain = frame.opcode == TEXT, frame.reserved == 4, b""
             inflate.begin()
-        in_message = not frame.fin
-        if not compressed:
-            plain += frame.payload
-        else:
+        ends = frame.fin and is_whole
+        in_message = not ends
+        if compressed:
             inflate.feed(frame.payload)
-        said = None
-        if frame.fin:
-            said = inflate.end() if compressed else plain
-        if compressed and inflate.restarts:
-            story.note("last block")
-        if compressed and inflate.ends_within:
-            story.note("end within a block")
-        if frame.fin:
-            story.add(said, text=text)
+            plain = (inflate.end() or b"") if ends else inflate.said
+            if inflate.restarts:
+                story.note("last block")
+            if inflate.ends_within:
+                story.note("end within a block")
+        else:
+            plain += frame.payload
+        broken = compressed and inflate.broken
+        if broken or (text and not _can_begin_text(plain, is_whole=ends)):
+            story.broken = True
+            return story
+        if ends:
+            story.messages.append(plain.decode() if text else plain)
     return story
+
+
+def _frames(data: bytes, *, masked: bool) -> Iterator[tuple[Frame, bool]]:
+    """Yield the frames of a stream, up to one that breaks a rule; and what there is of another."""
+    reader = FrameReader(masked=masked, reserved=4)
+    reader.begun += data
+    try:
+        while (frame := reader.next_frame()) is not None:
+            yield frame, True
+        rest = bytes(reader.begun)
+        n = rest[1] & 0x7F
+        start = 2 + (2 if n == 126 else 8 if n == 127 else 0) + (4 if masked else 0)
+        if len(rest) < start or rest[0] & 0x0F > BINARY:
+            return
+        # A frame of what has come: to apply a masking key once more is to take it off.
+        mask = rest[start - 4 : start] if masked else None
+        there = len(rest) - start
+        payload = Frame(BINARY, rest[start:]).encode(mask)[-there:] if there else b""
+        begun = Frame(rest[0] & 0x0F, payload, rest[0] >= 0x80, (rest[0] & 0x70) >> 4)
+        reader.begun[:] = begun.encode(mask)
+        if (frame := reader.next_frame()) is not None:
+            yield frame, False
+    except (AssertionError, IndexError):
+        return
+
+
+def _can_begin_text(data: bytes, *, is_whole: bool) -> bool:
+    """Say whether some text begins with these bytes (RFC 6455 §8.1)."""
+    # Wherever a character breaks off, its other bytes may be all of the one or all of the other.
+    rests = [b""] if is_whole else [octet * n for octet in (b"\x80", b"\xbf") for n in range(4)]
+    return any(_is_utf8(data + rest) for rest in rests)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
