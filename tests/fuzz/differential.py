@@ -191,9 +191,7 @@ def explain(delivery: Delivery, ours: list[Heard], theirs: list[Heard]) -> str |
             return "later"
     if our is not None and our[:2] == ("close", 1014) and their == ("failure", 1002):
         return "1014"
-    if delivery.extension:
-        return _explain_compressed(delivery, ours, theirs, n)
-    return None
+    return _ask_a_third(delivery, ours, theirs, n)
 
 
 def _next_character(delivery: Delivery) -> bytes:
@@ -205,10 +203,8 @@ def _is_failure(heard: Heard | None) -> bool:
     return heard is not None and heard[0] == "failure"
 
 
-def _explain_compressed(
-    delivery: Delivery, ours: list[Heard], theirs: list[Heard], n: int
-) -> str | None:
-    """Ask a third one, which knows nothing but zlib, what was said."""
+def _ask_a_third(delivery: Delivery, ours: list[Heard], theirs: list[Heard], n: int) -> str | None:
+    """Ask a third one, which knows frames, UTF-8 and zlib, what was said."""
     data = b"".join(delivery.chunks)
     story = read_story(data, masked=not delivery.is_client, extension=delivery.extension)
     if [heard[1] for heard in ours if heard[0] == "message"] != story.messages:
@@ -217,7 +213,7 @@ def _explain_compressed(
         return None
     if ours[n:] == [("failure", 1002)] and theirs[n:] == [("failure", 1007)]:
         return "order before content"
-    if story.broken and theirs == ours[:-1] and not story.facts:
+    if story.broken and not story.facts and theirs[n:] in ([], [("failure", 1002)]):
         return "sooner"
     before = sum(heard[0] == "message" for heard in ours[:n])
     return next((fact for fact, messages in story.facts.items() if messages <= before), None)

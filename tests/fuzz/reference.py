@@ -154,7 +154,7 @@ def read_story(data: bytes, *, masked: bool, extension: str) -> Story:
     inflate = Inflate(9, keeps=False) if extension == "alone" else Inflate(15, keeps=True)
     text = compressed = in_message = False
     plain = b""
-    for frame, is_whole in _frames(data, masked=masked):
+    for frame, is_whole in _frames(data, masked=masked, reserved=4 if extension else 0):
         if frame.opcode not in (CONTINUATION, TEXT, BINARY):
             if in_message and compressed:
                 story.note("control frame in a compressed message")
@@ -182,9 +182,9 @@ def read_story(data: bytes, *, masked: bool, extension: str) -> Story:
     return story
 
 
-def _frames(data: bytes, *, masked: bool) -> Iterator[tuple[Frame, bool]]:
+def _frames(data: bytes, *, masked: bool, reserved: int) -> Iterator[tuple[Frame, bool]]:
     """Yield the frames of a stream, up to one that breaks a rule; and what there is of another."""
-    reader = FrameReader(masked=masked, reserved=4)
+    reader = FrameReader(masked=masked, reserved=reserved)
     reader.begun += data
     try:
         while (frame := reader.next_frame()) is not None:

@@ -9,6 +9,7 @@ from anyws.testing import BINARY, CONTINUATION, PING, PONG, TEXT, Frame, close_f
 
 from . import differential
 from .differential import DIFFERENCES, Delivery, compare, explain, heard_by_them, heard_by_us, main
+from .reference import Heard
 from .test_builds import Deaf
 from .transcripts import encode_alone
 
@@ -49,10 +50,19 @@ EXAMPLES = {
 }
 
 
-def test_surrogate_that_ends_a_fragment_is_found_sooner() -> None:
-    example = delivery(Frame(TEXT, b"\xed\xa0", fin=False))
-    ours, theirs = heard_by_us(example), heard_by_them(example)
-    assert (ours, theirs) == ([("failure", 1007)], [])
+@pytest.mark.parametrize(
+    ("behind", "theirs"),
+    [
+        pytest.param((), [], id="nothing"),
+        pytest.param((Frame(3),), [("failure", 1002)], id="another error"),
+    ],
+)
+def test_surrogate_that_ends_a_fragment_is_found_sooner(
+    behind: tuple[Frame, ...], theirs: list[Heard]
+) -> None:
+    example = delivery(Frame(TEXT, b"\xed\xa0", fin=False), *behind)
+    ours: list[Heard] = [("failure", 1007)]
+    assert (heard_by_us(example), heard_by_them(example)) == (ours, theirs)
     assert explain(example, ours, theirs) == "sooner"
 
 
