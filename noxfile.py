@@ -135,12 +135,16 @@ def proxies(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Run the property tests with many examples, or with what follows `--`.
 
-    Without that, ten million frames go through both builds too.
+    Without that, ten million frames go through both builds too, a million sequences of frames
+    through wsproto beside the core, and each target is fuzzed for ten minutes.
     """
     install_with_tests(session)
     session.run("pytest", "tests/fuzz", *(session.posargs or ["--hypothesis-profile=fuzz"]))
     if not session.posargs:
         session.run("python", "-m", "tests.fuzz.builds", "--frames", "10_000_000")
+        session.run("python", "-m", "tests.fuzz.differential", "--sequences", "1_000_000")
+        session.install(*group("fuzz"))
+        session.run("python", "-m", "tests.fuzz.guided", "--seconds", "600")
 
 
 @nox.session

@@ -96,10 +96,34 @@ class _JarResponse:
         self._fields = Message()
         # Each adds a field: cookies cannot be joined by commas (RFC 6265 §3).
         for value in values:
-            self._fields["Set-Cookie"] = value
+            self._fields["Set-Cookie"] = _without_unreadable(value)
 
     def info(self) -> Message:
         return self._fields
+
+
+def _without_unreadable(set_cookie: str) -> str:
+    """Leave out attributes at which `http.cookiejar` fails.
+
+    RFC 6265 §5.2.1 and §5.2.2 have them ignored. A jar warns of a mistake of its own instead, and
+    drops all cookies of the response.
+    """
+    pair, *attributes = set_cookie.split(";")
+    return ";".join([pair, *filter(_is_readable, attributes)])
+
+
+def _is_readable(attribute: str) -> bool:
+    name, equals, value = attribute.partition("=")
+    name = name.strip().lower()
+    if name == "expires" and equals:
+        # What the jar reads it with, which the stubs do not have.
+        from http.cookiejar import http2time  # type: ignore[attr-defined]
+
+        try:
+            http2time(value.strip().removeprefix('"').removesuffix('"'))
+        except (ValueError, OverflowError):  # of a month, or a year, that there is not
+            return False
+    return name != "max-age" or bool(equals)
 
 
 def _jar_request(uri: URI) -> JarRequest:

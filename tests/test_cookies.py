@@ -283,6 +283,27 @@ def test_malformed_cookies_do_no_harm(value: str, status_code: int) -> None:
     assert "ok=1" in (sent(jar, "wss://example.org/chat/") or "")
 
 
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "Max-Age",
+        "max-age ",
+        "\xa0MAX-AGE\x85",
+        "Expires=Wed, 21 Ocd 2037 07:28:00 GMT",
+        'expires = "Wed, 21 Ocd 2037 07:28:00 GMT"',
+        "Expires=Wed, 21 Oct 20370 07:28:00 GMT",
+        f"Expires=Wed, 21 Oct {'2' * 30} 07:28:00 GMT",
+        f"Expires=Wed, 21 Oct {'2' * 5000} 07:28:00 GMT",
+    ],
+    ids=lambda attribute: attribute[:30],
+)
+def test_attribute_that_is_none_is_ignored(attribute: str) -> None:
+    # RFC 6265 §5.2; a jar by itself warns of a mistake of its own, and drops all cookies.
+    jar = jar_of(f"a=b;{attribute};Path=/chat", f"c=d;{attribute}")
+    assert sent(jar, "wss://example.org/chat/room") == "a=b; c=d"
+    assert sent(jar, "wss://example.org/") is None
+
+
 @pytest.mark.parametrize("text", [" ", ";", "a=b;", "=", '"', "\\", "a=b, ", "\t;", "Expires=1 "])
 @pytest.mark.parametrize("start", ["", "a=b; ", 'a="', "a=b; Expires=Fri, 1"])
 def test_hostile_cookie_is_read_in_linear_time(start: str, text: str) -> None:

@@ -5,6 +5,7 @@ Owns their grammar. It must not know how a host is reached.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
@@ -17,6 +18,9 @@ _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
 # RFC 3986 §3.3, §3.4: what may stand in a path and query as it is; the rest is percent-encoded.
 _SAFE_IN_PATH = "/%:@!$&'()*+,;=~-._"
+
+# RFC 3986 §3.2.2, §3.2.3
+_IN_BRACKETS = re.compile(r"\[([^][]*)\](?::[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ def parse_uri(uri: str) -> URI:
     try:
         parts = urlsplit(uri)
         port = parts.port
+        _check_brackets(parts.netloc)
     except ValueError:
         # Not `from` the cause, whose message may quote a password.
         raise InvalidURI(f"{_shown(uri)} has a host or a port that is not valid") from None
@@ -90,6 +95,23 @@ def parse_uri(uri: str) -> URI:
         path=path,
         user_info=user_info,
     )
+
+
+def _check_brackets(authority: str) -> None:
+    """Raise ValueError if brackets are around anything but an IPv6 address that is the whole host.
+
+    Of several pairs, `urlsplit` looks at the first, which may be a user's, and takes the host from
+    the last; and Python 3.11 had no such check at first.
+    """
+    host = authority.rpartition("@")[2]
+    if "[" not in host and "]" not in host:
+        return
+    match = _IN_BRACKETS.fullmatch(host)
+    if match is None:
+        raise ValueError("brackets are for the whole host")
+    from ipaddress import IPv6Address  # for the few that need it
+
+    IPv6Address(match[1])
 
 
 def _ascii_host(uri: str, host: str) -> str:

@@ -29,7 +29,7 @@ from .transcripts import (
     encode_alone,
 )
 
-__all__ = ["Result", "compare", "main", "scripts"]
+__all__ = ["Result", "Writer", "compare", "cut", "cut_at_frames", "main", "scripts"]
 
 # Made anew every 200 streams: each is drawn many times, which costs far less than making one.
 _UNITS: Final = 3000
@@ -117,7 +117,7 @@ def _script(random: Random, writer: Writer, units: list[Unit]) -> tuple[Script, 
 def _calls(random: Random, parts: list[bytes]) -> Iterator[Call]:
     """Yield what receives these bytes, with other calls in between."""
     others = random.choice((0, 0, 0.1, 0.5))
-    for chunk in _cut_at_frames(random, parts) if random.random() < 0.2 else _cut(random, parts):
+    for chunk in cut_at_frames(random, parts) if random.random() < 0.2 else cut(random, parts):
         if random.random() < others:
             yield _other_call(random)
         if random.random() < 0.5:
@@ -129,7 +129,7 @@ def _calls(random: Random, parts: list[bytes]) -> Iterator[Call]:
         yield Call("receive_data", (parts[0],))
 
 
-def _cut(random: Random, parts: list[bytes]) -> Iterator[bytes]:
+def cut(random: Random, parts: list[bytes]) -> Iterator[bytes]:
     """Cut bytes at random: not at all, in a few pieces, or, if they are few, in tiny ones."""
     data = b"".join(parts)
     longest = random.choice((len(data), len(data), len(data) // 2, len(data) // 10))
@@ -142,7 +142,7 @@ def _cut(random: Random, parts: list[bytes]) -> Iterator[bytes]:
         at += n
 
 
-def _cut_at_frames(random: Random, parts: list[bytes]) -> Iterator[bytes]:
+def cut_at_frames(random: Random, parts: list[bytes]) -> Iterator[bytes]:
     """Cut bytes before frames, and within and behind their headers."""
     chunk = b""
     for part in parts:
@@ -259,16 +259,24 @@ class Writer:
         return Frame(opcode, payload, reserved=bits)
 
     def _message(self, chance: float) -> Frame:
-        random = self._random
+        text, payload = self._content(self._size(chance))
+        return self._encoded(TEXT if text else BINARY, payload)
+
+    def _size(self, chance: float) -> int:
         if chance < 0.18:
-            n = random.choice(_SIZES)
-        elif chance < 0.182:
-            n = random.choice(_LARGE_SIZES)
-        else:
-            n = random.randint(0, 20)
-        if random.random() < 0.5:
-            return self._encoded(BINARY, random.randbytes(n))
-        return self._encoded(TEXT, self._text(n).encode())
+            return self._random.choice(_SIZES)
+        if chance < 0.182:
+            return self._random.choice(_LARGE_SIZES)
+        return self._random.randint(0, 20)
+
+    def content(self) -> tuple[bool, bytes]:
+        """Return whether a message is text, and its payload."""
+        return self._content(self._size(self._random.uniform(0.16, 1)))
+
+    def _content(self, n: int) -> tuple[bool, bytes]:
+        if self._random.random() < 0.5:
+            return False, self._random.randbytes(n)
+        return True, self._text(n).encode()
 
     def _text(self, most: int) -> str:
         """Return characters that take at most so many bytes, and mostly fill them."""

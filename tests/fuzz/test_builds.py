@@ -17,7 +17,8 @@ from anyws.testing import BINARY, CONTINUATION, Frame
 from ..builds import INSTALLED, Build, load_pure
 from . import builds
 from .builds import compare, main
-from .test_protocol import conversations, cuts, masks, payloads, pieces, sides, streams, texts
+from .reading import pieces
+from .test_protocol import conversations, cuts, masks, payloads, sides, streams, texts
 from .transcripts import FILL, SLICE, Call, Script, difference, transcript
 
 if TYPE_CHECKING:

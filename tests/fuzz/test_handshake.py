@@ -6,33 +6,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anyws import (
-    HandshakeError,
     Headers,
-    InvalidHandshake,
-    InvalidURI,
     LocalProtocolError,
-    Request,
-    Response,
-    parse_uri,
 )
 from anyws._core.grammar import is_token, split_tokens
-from anyws._core.h11_http1 import MAX_BODY
 from anyws._core.handshake import (
-    BadRequest,
-    accept_request,
     accept_value,
-    build_request,
-    check_request,
-    check_response,
-    make_key,
-    select_subprotocol,
 )
-from anyws._core.http1 import ClientHandshake, ServerHandshake
 
-from .test_protocol import cuts, pieces
-
-KEY = make_key(b"the sample nonce")
-REQUEST = build_request(parse_uri("ws://host/"), KEY)
+from .reading import (
+    KEY,
+    check_request_bytes,
+    check_response_bytes,
+    check_uri,
+    not_empty,
+    read_request,
+    read_response,
+)
+from .test_protocol import cuts
 
 CRLF = b"\r\n"
 # Every character, lone surrogates among them.
@@ -125,65 +116,10 @@ requests = st.one_of(st.binary(max_size=60), heads(request_lines))
 responses = st.one_of(st.binary(max_size=60), heads(status_lines))
 
 
-def read_request(chunks: list[bytes]) -> tuple[Request | int | None, bytes]:
-    """Return the request, or the status that refuses it; and what came behind it."""
-    server = ServerHandshake()
-    for i, chunk in enumerate(chunks):
-        try:
-            request = server.receive_data(chunk)
-        except BadRequest as exc:
-            return exc.status_code, b""
-        if request is not None:
-            return request, server.trailing_data() + b"".join(chunks[i + 1 :])
-    return None, b""
-
-
-def read_response(chunks: list[bytes]) -> tuple[Response | type[Exception] | None, bytes]:
-    """Return the response, or the kind of error that it is; and what came behind it."""
-    client = ClientHandshake()
-    client.send_request(REQUEST)
-    for i, chunk in enumerate(chunks):
-        try:
-            response = client.receive_data(chunk)
-        except InvalidHandshake as exc:
-            return type(exc), b""
-        if response is not None:
-            rest = client.trailing_data() if response.status_code == 101 else b""
-            return response, rest + b"".join(chunks[i + 1 :]) * (response.status_code == 101)
-    return None, b""
-
-
-def not_empty(chunks: list[bytes]) -> list[bytes]:
-    """Leave out empty pieces: they stand for the end of the bytes."""
-    return [chunk for chunk in chunks if chunk]
-
-
 @given(requests, cuts)
 @example(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", [])
 def test_any_request_is_refused_or_answered(data: bytes, fractions: list[float]) -> None:
-    whole = read_request([data] if data else [])
-    assert read_request(not_empty(pieces(data, fractions))) == whole
-    request = whole[0]
-    if isinstance(request, int):
-        assert request in (400, 431, 501)
-        return
-    if request is None:
-        return
-    server = ServerHandshake()
-    server.receive_data(data)
-    checked = check_request(request)
-    if isinstance(checked, Response):
-        assert checked.status_code in (400, 405, 426)
-        sent = server.send_response(checked)
-    else:
-        key, offered, extensions = checked
-        assert all(map(is_token, offered))
-        chosen = select_subprotocol(offered, offered)
-        sent = server.send_response(accept_request(key, chosen, extensions, None))
-    # What a client makes of it, which asked for the same.
-    response, _ = read_response([sent])
-    if request.method != "HEAD":
-        assert isinstance(response, Response)
+    check_request_bytes(data, fractions)
 
 
 @given(requests)
@@ -194,17 +130,7 @@ def test_any_request_that_ends_is_refused_or_answered(data: bytes) -> None:
 
 @given(responses, cuts)
 def test_any_response_is_accepted_or_a_handshake_error(data: bytes, fractions: list[float]) -> None:
-    whole = read_response([data] if data else [])
-    assert read_response(not_empty(pieces(data, fractions))) == whole
-    response = whole[0]
-    if isinstance(response, Response):
-        assert len(response.body) <= MAX_BODY
-        try:
-            chosen, agreed = check_response(response, KEY, ("chat",))
-        except HandshakeError:
-            return
-        assert chosen in (None, "chat")
-        assert agreed == []
+    check_response_bytes(data, fractions)
 
 
 @given(responses)
@@ -287,20 +213,4 @@ uris = st.one_of(
 @given(uris)
 @example("ws://host/\ud800")
 def test_any_uri_is_usable_or_invalid(text: str) -> None:
-    try:
-        uri = parse_uri(text)
-    except InvalidURI as exc:
-        str(exc).encode()
-        return
-    assert uri.host.isascii()
-    assert 0 < uri.port < 65536
-    request = build_request(uri, KEY)
-    data = ClientHandshake().send_request(request)
-    received, rest = read_request([data])
-    assert isinstance(received, Request)
-    assert (received.path, rest) == (uri.path, b"")
-    assert received.headers["Host"] == uri.host_header
-    # Put together again it is the same.
-    scheme = "wss" if uri.secure else "ws"
-    again = parse_uri(f"{scheme}://{uri.host_header}{uri.path}")
-    assert (again.host, again.port, again.path) == (uri.host, uri.port, uri.path)
+    check_uri(text)

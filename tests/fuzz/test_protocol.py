@@ -9,15 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from anyws import CloseFrame
-from anyws._core.events import CloseReceived, Event, Fragment, Ping, Pong, TooBig, Violation
+from anyws._core.events import CloseReceived, Event, Ping, Pong
 from anyws._core.masking import apply_mask
 from anyws._core.protocol import Flow, Protocol
 from anyws.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame
 
 from .._core.wire import masked
-
-# What an application may be told, by kind of event.
-DOCUMENTED_CODES = {Violation: {1002, 1007}, TooBig: {1008, 1009}}
+from .reading import Reader, check_events, pieces, received
 
 sides = st.booleans()
 masks = st.binary(min_size=4, max_size=4)
@@ -56,16 +54,6 @@ class Sent:
 
     data: bytes
     events: list[Event]
-
-
-def pieces(data: bytes, fractions: list[float]) -> list[bytes]:
-    """Cut bytes at fractions of their length; pieces may be empty."""
-    at = sorted(int(fraction * len(data)) for fraction in fractions)
-    return [data[start:end] for start, end in zip([0, *at], [*at, len(data)], strict=True)]
-
-
-def received(protocol: Protocol, chunks: list[bytes]) -> list[Event]:
-    return [event for chunk in chunks for event in protocol.receive_data(chunk)]
 
 
 @st.composite
@@ -142,19 +130,7 @@ def test_any_bytes_give_only_documented_outcomes(
     stream = data.draw(st.one_of(st.binary(max_size=200), streams(to_server=not is_client)))
     protocol = Protocol(is_client=is_client, max_size=100, max_fragments=3)
     events = received(protocol, pieces(stream, fractions))
-    for event in events:
-        if isinstance(event, Violation | TooBig):
-            assert event.code in DOCUMENTED_CODES[type(event)]
-            assert event.reason
-        elif isinstance(event, str | bytes):
-            assert len(event) <= 100
-        else:
-            assert isinstance(event, Ping | Pong | CloseReceived)
-    final = [isinstance(event, Violation | CloseReceived) for event in events]
-    assert not any(final[:-1]), "nothing comes behind the end"
-    assert (protocol.reading is Flow.CLOSED) is any(final)
-    held = [isinstance(event, TooBig) for event in events]
-    assert not any(held[:-1]), "nothing comes behind what is held back"
+    check_events(events, protocol, max_size=100)
     assert protocol.unfinished_bytes <= len(stream)
 
 
@@ -208,45 +184,6 @@ def test_conversation_discarded_gives_its_control_frames(
 @given(st.binary(max_size=1000), masks)
 def test_mask_is_that_of_the_rfc(payload: bytes, mask: bytes) -> None:
     assert apply_mask(payload, mask) == masked(payload, mask)
-
-
-class Reader:
-    """Takes bytes as an application would have them taken; `seen` has whole messages only."""
-
-    def __init__(self, protocol: Protocol, *, always_streams: bool = False) -> None:
-        self.protocol = protocol
-        self.always_streams = always_streams
-        self.seen: list[Event] = []
-        self.held_back: TooBig | None = None
-        self._pieces: list[str | bytes] = []
-        if always_streams:
-            protocol.read_as_stream()
-
-    def receive(self, data: bytes) -> None:
-        self.take(self.protocol.receive_data(data))
-
-    def stream(self) -> None:
-        self.held_back = None
-        self.take(self.protocol.read_as_stream())
-
-    def take(self, events: list[Event]) -> None:
-        for event in events:
-            assert self.held_back is None, "nothing comes behind what is held back"
-            if isinstance(event, Fragment):
-                self._pieces.append(event.data)
-                if event.final:
-                    self.seen.append(type(event.data)().join(self._pieces))  # type: ignore[arg-type]  # all of one type
-                    self._pieces.clear()
-            elif isinstance(event, TooBig):
-                self.held_back = event
-            else:
-                assert not (self._pieces and isinstance(event, str | bytes))
-                self.seen.append(event)
-        if self.always_streams and self.protocol.reading is not Flow.CLOSED:
-            if self.held_back is not None:
-                self.stream()
-            elif any(isinstance(e, Fragment) and e.final for e in events):
-                self.take(self.protocol.read_as_stream())
 
 
 class Dialogue(RuleBasedStateMachine):
