@@ -68,7 +68,7 @@ class _Pace:
     def of(cls, seconds: int) -> _Pace:
         if seconds < 60:
             return cls(float(seconds), share=0.3, stops=(0.1, 0.3), stall=0.3)
-        return cls(30.0, share=0.025, stops=(0.5, 2.0, 10.0), stall=12.0)
+        return cls(30.0, share=0.032, stops=(0.5, 2.0, 10.0), stall=12.0)
 
 
 class _Alarm(logging.Handler):
