@@ -133,13 +133,13 @@ async def _arrived(server: Server, n: int) -> None:
 def _promises(beginning: _Beginning, leaving: Leaving) -> dict[str, Promise]:
     """Return what is promised (errors: "When a handshake fails")."""
     if "garbage" in beginning.what:
-        return {"client": raised("HandshakeError", cause="SSLError"), "server": nothing(2.0)}
+        return {"client": raised("HandshakeError", cause="SSLError"), "server": nothing(0.0)}
     if leaving == "says no more":
         client = raised("TimeoutError", soonest=_OPEN_TIMEOUT, latest=_OPEN_TIMEOUT)
-        return {"client": client, "server": nothing(_OPEN_TIMEOUT + 2.0)}
+        return {"client": client, "server": nothing(_OPEN_TIMEOUT)}
     return {
         "client": raised("HandshakeError" if beginning.secure else "InvalidHandshake"),
-        "server": nothing(2.0),
+        "server": nothing(0.0),
     }
 
 
@@ -147,7 +147,7 @@ def _add(beginning: _Beginning, leaving: Leaving) -> None:
     fault(
         f"the peer says {beginning.what}, then {leaving}",
         **_promises(beginning, leaving),  # type: ignore[arg-type]  # the roles are keywords
-        is_quick=leaving != "says no more",
+        is_quick=leaving != "says no more" or "garbage" in beginning.what,
     )(functools.partial(_stay_outside, beginning, leaving))
 
 

@@ -6,12 +6,13 @@ import functools
 
 import anyio
 
-from anyws import connect
+from anyws import ConnectionClosed, Retry, connect, reconnect, serve
 
+from ..serving import echo
 from .faults import fault
 from .seen import NOTHING, Seen, broken, given_up, nothing, raised
 from .stage import LOGGER, Stage
-from .wire import Weather, Wire
+from .wire import FAR, NEAR, Weather, Wire
 
 __all__: list[str] = []
 
@@ -27,6 +28,10 @@ _OUT = 1.0
 _PATIENCE = 4.0
 
 _OPEN_TIMEOUT = 1.0
+
+# Seconds that a line is dead, longer than keepalive waits; and at most between two attempts.
+_LONG = 3.0
+_DELAY = 0.5
 
 _WEATHERS = {
     "5 % of packets are lost": Weather(lost=0.05),
@@ -144,6 +149,50 @@ async def back_again(stage: Stage) -> Seen:
             _wire(stage).weather = Weather()
 
         return await pair.end_by(vanish)
+
+
+@fault(
+    "the line is dead for 3 s, then back: `reconnect` is connected again",
+    client=nothing(latest=_OPEN_TIMEOUT + _DELAY),
+    needs_wire=True,
+)
+async def reconnecting(stage: Stage) -> Seen:
+    """The seconds are those since the line is back."""
+    wire = _wire(stage)
+    ends: list[str] = []
+    began = 0.0
+
+    async def die() -> None:
+        nonlocal began
+        await _cut(stage)
+        await anyio.sleep(_LONG)
+        wire.weather = Weather()
+        began = anyio.current_time()
+
+    async with (
+        serve(echo, NEAR, ping_interval=1.0, ping_timeout=1.0, logger=LOGGER) as server,
+        reconnect(
+            f"ws://{FAR}:{server.port}/",
+            retry=Retry(initial_delay=_DELAY / 2, max_delay=_DELAY),
+            open_timeout=_OPEN_TIMEOUT,
+            ping_interval=1.0,
+            ping_timeout=1.0,
+            logger=LOGGER,
+        ) as attempts,
+        anyio.create_task_group() as tasks,
+    ):
+        async for ws in attempts:
+            await ws.send("hello")
+            assert await ws.receive() == "hello"
+            if ends:
+                break
+            tasks.start_soon(die)
+            try:
+                await ws.receive()
+            except ConnectionClosed as closed:
+                ends.append(str(closed))
+        seconds = anyio.current_time() - began
+    return Seen(NOTHING, seconds, note=f"before that: {ends[0]}")
 
 
 @fault(

@@ -81,7 +81,7 @@ async def killed(stage: Stage) -> Seen:
 @fault(
     "no more files may be opened",
     client=raised("OSError"),
-    server=nothing(latest=2.0),
+    server=nothing(latest=0.25),
     is_quick=True,
 )
 async def no_files(stage: Stage) -> Seen:

@@ -85,9 +85,15 @@ SPARE = 2.0
 
 
 def nothing(latest: float = 60.0) -> Promise:
-    """Return the promise that nothing happens, to the connection or to a message."""
+    """Return the promise that nothing happens, to the connection or to a message.
+
+    Args:
+        latest: seconds until all is as before; `SPARE` more are granted, here and below.
+    """
     return Promise(
-        "nothing is seen, and nothing lost", (0.0, latest), lambda seen: seen.what == NOTHING
+        "nothing is seen, and nothing lost",
+        (0.0, latest + SPARE),
+        lambda seen: seen.what == NOTHING,
     )
 
 

@@ -8,7 +8,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,8 @@ class PeerProcess:
         self._process.send_signal(signal.SIGCONT)
 
     async def kill(self) -> None:
-        self._process.kill()
+        with suppress(ProcessLookupError):  # it has ended
+            self._process.kill()
         await self._process.wait()
 
 
