@@ -141,7 +141,8 @@ async def main(ports: list[int], seed: str, stall: float) -> None:
         _tell(own)
         await anyio.wait_readable(sys.stdin)
         tasks.cancel_scope.cancel()
-    _tell(relay.faults)
+    with suppress(BrokenPipeError):  # whoever started it has failed
+        _tell(relay.faults)
 
 
 def _tell(value: object) -> None:

@@ -36,9 +36,6 @@ from .plan import Plan
 
 __all__ = ["soak"]
 
-# Processes of clients.
-_PROCESSES = 2
-
 # Seconds in which the last connection ends once no more come: of one that is stalled.
 _LIMIT = 60.0
 
@@ -52,6 +49,7 @@ class _Pace:
     """How a soak of so many seconds goes.
 
     Attributes:
+        processes: of clients.
         round_seconds: after which all connections have to end.
         share: of a processor, for each process of clients.
         stops: seconds for which a process of clients is stopped,
@@ -59,6 +57,7 @@ class _Pace:
             has patience, if there is the time.
     """
 
+    processes: int
     round_seconds: float
     share: float
     stops: tuple[float, ...]
@@ -67,8 +66,8 @@ class _Pace:
     @classmethod
     def of(cls, seconds: int) -> _Pace:
         if seconds < 60:
-            return cls(float(seconds), share=0.3, stops=(0.1, 0.3), stall=0.3)
-        return cls(30.0, share=0.032, stops=(0.5, 2.0, 10.0), stall=12.0)
+            return cls(1, float(seconds), share=0.3, stops=(0.1, 0.3), stall=0.3)
+        return cls(2, 30.0, share=0.032, stops=(0.5, 2.0, 10.0), stall=12.0)
 
 
 class _Alarm(logging.Handler):
@@ -155,7 +154,7 @@ async def soak(seconds: int) -> Figures:
                 arguments += ["--share", str(pace.share), *map(str, ports)]
                 crews = [
                     Crew(number, judge, arguments, Random(chance.random()))
-                    for number in range(_PROCESSES)
+                    for number in range(pace.processes)
                 ]
                 run = _Run(pace, judge, place, crews, chance, f"seed {seed}")
                 figures = await run.run(seconds)
@@ -211,10 +210,10 @@ class _Run:
         self._footprints: list[Footprint] = []
 
     async def run(self, seconds: int) -> Figures:
-        began = last = time.monotonic()
         for crew in self._crews:
             await crew.start()
         self._footprints.append(await self._place.take_footprint())
+        began = last = time.monotonic()
         while (left := began + seconds - time.monotonic()) > 0:
             await self._run_round(min(self._pace.round_seconds, left))
             if time.monotonic() > last + 60:
@@ -228,8 +227,10 @@ class _Run:
         self._rounds += 1
         async with anyio.create_task_group() as tasks:
             for number, crew in enumerate(self._crews):
-                # The first one is never killed, so that its memory can be watched.
-                mishap: Mishap = self._chance.choice(("none", "stop", "kill" if number else "none"))
+                # Of several, the first one is never killed, so that its memory can be watched.
+                may_die = number or len(self._crews) == 1
+                mishaps: tuple[Mishap, ...] = ("none", "stop", "kill" if may_die else "none")
+                mishap = self._chance.choice(mishaps)
                 self._mishaps[mishap] += mishap != "none"
                 pause = self._chance.choice(self._pace.stops)
                 tasks.start_soon(crew.run_round, seconds, mishap, pause)
