@@ -66,9 +66,9 @@ def _wire(stage: Stage) -> Wire:
     return stage.wire
 
 
-async def _cut(stage: Stage) -> None:
-    """Lose every packet from now on."""
-    _wire(stage).weather = Weather(is_cut=True)
+async def _cut(stage: Stage, from_port: int | None = None) -> None:
+    """Lose every packet from now on; or every one that comes from this port."""
+    _wire(stage).weather = Weather(is_cut=True, from_port=from_port)
 
 
 async def _unplug(stage: Stage) -> None:
@@ -108,6 +108,27 @@ async def dead_and_idle(stage: Stage) -> Seen:
 async def dead(stage: Stage) -> Seen:
     async with stage.joined() as pair:
         return await pair.end_by(lambda: _cut(stage))
+
+
+@fault(
+    "the line is dead for what the peer sends, both send",
+    given_up(1, 2, "is silent", "does not read"),
+    needs_wire=True,
+)
+async def deaf(stage: Stage) -> Seen:
+    async with stage.joined() as pair:
+        return await pair.end_by(lambda: _cut(stage, pair.ports[1]))
+
+
+@fault(
+    "the line is dead for what this side sends, both send",
+    raised("ConnectionClosedError", soonest=1.0, latest=2.0),
+    needs_wire=True,
+)
+async def mute(stage: Stage) -> Seen:
+    """Whoever finds out first: the peer hears nothing, and nobody tells it what has arrived."""
+    async with stage.joined() as pair:
+        return await pair.end_by(lambda: _cut(stage, pair.ports[0]))
 
 
 @fault(

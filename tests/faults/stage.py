@@ -74,10 +74,16 @@ class PeerProcess:
 
 
 class Pair:
-    """A connection of ours, and the process that it leads to."""
+    """A connection of ours, and the process that it leads to.
+
+    Attributes:
+        peer: the process.
+        ports: ours, and its.
+    """
 
     def __init__(self, ws: Connection, peer: PeerProcess, *, talks: bool) -> None:
         self.peer = peer
+        self.ports: tuple[int, int] = ws.local_address[1], ws.remote_address[1]
         self._ws = ws
         self._talker = Talker(ws, talks=talks)
 

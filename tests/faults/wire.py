@@ -44,6 +44,9 @@ _IFF_NO_PI = 0x1000
 
 _LARGEST_PACKET = 65536
 
+# Where TCP begins if there are no options of IP (RFC 791 §3.1), which nobody sets.
+_TCP = 20
+
 # Seconds by which a packet that is brought out of order is late.
 _LATE = 0.02
 
@@ -79,13 +82,21 @@ def enter_namespace(module: str, arguments: list[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """What happens to packets, each way: how likely, and how many seconds it takes."""
+    """What happens to packets: how likely, and how many seconds it takes.
+
+    Attributes:
+        from_port: of TCP, if it is only to those that come from there.
+    """
 
     lost: float = 0.0
     duplicated: float = 0.0
     late: float = 0.0
     delay: float = 0.0
     is_cut: bool = False
+    from_port: int | None = None
+
+
+_FAIR = Weather()
 
 
 class Wire:
@@ -152,6 +163,9 @@ class Wire:
         if packet[0] >> 4 != 4:
             return  # what IPv6 says to whoever may be there
         packet = packet[:12] + packet[16:20] + packet[12:16] + packet[20:]
+        port = int.from_bytes(packet[_TCP : _TCP + 2], "big")
+        if weather.from_port not in (None, port):
+            weather = _FAIR
         if weather.is_cut or chance.random() < weather.lost:
             self.packets["lost"] += 1
             return
