@@ -85,7 +85,10 @@ class Clients:
         try:
             with anyio.CancelScope() as scope:
                 async with connect(
-                    uri, ssl=context, compression=compression, **options(_LOGGER)
+                    uri,
+                    ssl=context,
+                    compression=compression,
+                    **options(_LOGGER, is_narrow=plan.is_narrow),
                 ) as ws:
                     conversation = Conversation(ws, plan, "client", scope=scope)
                     await conversation.run()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
 import anyio
+from anyio.abc import SocketAttribute
 
 from anyws import Broadcaster, Connection, ConnectionClosed, ConnectionClosedOK, Data, State
 
@@ -23,6 +25,9 @@ _SOON = (0.0, 0.0, 0.0001, 0.001, 0.01)
 # Seconds at most between two messages, now and then; and before a slow client receives one.
 _PAUSE = 0.05
 _LONG_PAUSE = 0.3
+
+# Bytes: Linux takes this as a wish, and grants a little more.
+_SMALL_BUFFER = 4096
 
 # The number of the last message of a feed, behind all others.
 _FINAL = 0xFFFFFFFF
@@ -69,7 +74,7 @@ class Feed:
         while True:
             await anyio.sleep(self._chance.uniform(0, _PAUSE))
             if len(self.group):
-                size = min(draw_size(self._chance), 10_000)
+                size = draw_size(self._chance, is_small=True)
                 text = self._chance.random() < 0.5
                 self.group.publish(compose(self.published, size, text=text))
                 self.published += 1
@@ -109,6 +114,10 @@ class Conversation:
 
     async def run(self) -> None:
         """Talk until this side is to leave, or the connection ends."""
+        if self._plan.is_narrow:
+            sock = self._ws.extra(SocketAttribute.raw_socket)
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                sock.setsockopt(socket.SOL_SOCKET, option, _SMALL_BUFFER)
         try:
             with suppress(ConnectionClosed):
                 await self._talk()
@@ -230,7 +239,7 @@ class Conversation:
     async def _send(self, *, last: bool = False) -> None:
         """Send a message in any way; again if that is cancelled."""
         chance, ws, number = self._chance, self._ws, self._ledger.sent
-        size = draw_size(chance)
+        size = draw_size(chance, is_small=self._plan.is_narrow)
         if self._plan.kind == "json":
             value = compose_json(number, size, last=last)
             await self._until_done(lambda: ws.send_json(value))

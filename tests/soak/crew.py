@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import suppress
 from random import Random
 from typing import Any, Literal
 
@@ -75,12 +76,13 @@ class Crew:
             if mishap == "none":
                 return
             await anyio.sleep(self._chance.uniform(0.2, 0.6) * seconds)
-            if mishap == "kill":
-                process.kill()
-                return
-            process.send_signal(signal.SIGSTOP)
-            await anyio.sleep(pause)
-            process.send_signal(signal.SIGCONT)
+            with suppress(ProcessLookupError):  # it has ended by itself, which is found out
+                if mishap == "kill":
+                    process.kill()
+                    return
+                process.send_signal(signal.SIGSTOP)
+                await anyio.sleep(pause)
+                process.send_signal(signal.SIGCONT)
 
     async def _read_round(self, is_killed: bool) -> None:
         """Read what a round brings, up to its end."""
@@ -115,7 +117,8 @@ class Crew:
         """Start another process if this one was killed."""
         if self.killed:
             self.killed.clear()
-            await self.end()
+            status = await self.end()
+            assert status == -signal.SIGKILL, status
             await self.start()
 
     def grown(self) -> Footprint:

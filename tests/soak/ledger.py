@@ -26,13 +26,17 @@ HEAD_SIZE = len(_HEAD.format(0, 0, 0, False))
 
 # From the smallest frames to those of 8 bytes of length (RFC 6455 §5.2); the large ones are rare.
 _SIZES = ((0, 0), (1, 96), (1, 96), (97, 1000), (97, 1000), (1000, 20_000), (20_000, 70_000))
-_LARGE = (70_000, 700_000)
+_LARGE = (70_000, 500_000)
+
+# JSON may take six bytes for a character.
+_SMALL = 10_000
 
 
-def draw_size(chance: random.Random) -> int:
-    """Draw the size of a body."""
+def draw_size(chance: random.Random, *, is_small: bool) -> int:
+    """Draw the size of a body; a small one is at most 64 KiB in any form."""
     low, high = _LARGE if chance.random() < 0.02 else chance.choice(_SIZES)
-    return chance.randint(low, high)
+    size = chance.randint(low, high)
+    return min(size, _SMALL) if is_small else size
 
 
 def compose(number: int, size: int, *, text: bool, last: bool = False) -> str | bytes:

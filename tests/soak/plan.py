@@ -42,6 +42,8 @@ class Plan:
         closer: and who sees to it.
         messages: how many the closer sends, and the other side too unless that is the end.
         is_slow: whether the client pauses before it receives.
+        is_narrow: whether little is held for a client that does not receive, by it and by the
+            kernel, so that the server has to wait for it.
         has_faults: whether its way leads through the relay.
         secure: whether it is one over TLS.
     """
@@ -52,6 +54,7 @@ class Plan:
     closer: Role
     messages: int
     is_slow: bool
+    is_narrow: bool
     has_faults: bool
     secure: bool
 
@@ -65,6 +68,7 @@ class Plan:
             closer=chance.choice(("client", "server")),
             messages=chance.randint(*_MESSAGES),
             is_slow=chance.random() < 0.2,
+            is_narrow=chance.random() < 0.4,
             has_faults=chance.random() < 0.5,
             secure=chance.random() < 0.3,
         )
@@ -78,8 +82,8 @@ class Plan:
     def of(cls, target: str) -> Plan:
         """Read it from the path of a request."""
         name, kind, ending, closer, messages, *flags = target[1:].split("/")
-        slow, faults, secure = (flag == "1" for flag in flags)
-        return cls(name, kind, ending, closer, int(messages), slow, faults, secure)  # type: ignore[arg-type]  # written by `target`
+        slow, narrow, faults, secure = (flag == "1" for flag in flags)
+        return cls(name, kind, ending, closer, int(messages), slow, narrow, faults, secure)  # type: ignore[arg-type]  # written by `target`
 
     def chance(self, side: Role) -> random.Random:
         """Return what one side draws from."""

@@ -15,7 +15,7 @@ PROCESS = "0.1"
 
 
 def plan(ending: Ending = "agreed", closer: Role = "client") -> str:
-    return Plan(f"{PROCESS}-7", "mixed", ending, closer, 5, False, False, False).target
+    return Plan(f"{PROCESS}-7", "mixed", ending, closer, 5, False, False, False, False).target
 
 
 def record(side: Role, sent: int, received: int, target: str, *, is_clean: bool = True) -> Record:
@@ -69,7 +69,7 @@ def test_connection_that_only_one_side_knows_is_a_problem() -> None:
     broken = record("server", 3, 2, plan(), is_clean=False)
     assert len(judge(broken).problems) == 1
     assert judge(broken, killed=frozenset({PROCESS})).problems == []
-    assert len(judge(replace(broken, plan="/1.1-7/mixed/agreed/client/5/0/0/0")).problems) == 1
+    assert len(judge(replace(broken, plan="/1.1-7/mixed/agreed/client/5/0/0/0/0")).problems) == 1
 
 
 def test_client_that_could_not_connect_need_not_know() -> None:
