@@ -116,8 +116,9 @@ class Conversation:
         """Talk until this side is to leave, or the connection ends."""
         if self._plan.is_narrow:
             sock = self._ws.extra(SocketAttribute.raw_socket)
-            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                sock.setsockopt(socket.SOL_SOCKET, option, _SMALL_BUFFER)
+            with suppress(OSError):  # it may be closed by now
+                for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                    sock.setsockopt(socket.SOL_SOCKET, option, _SMALL_BUFFER)
         try:
             with suppress(ConnectionClosed):
                 await self._talk()

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from random import Random
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from ..endurance.measure import Footprint
 from .conversation import Record
 from .judge import Judge
 
-__all__ = ["Crew", "Mishap"]
+__all__ = ["Crew", "Mishap", "growth"]
 
 #: What may happen to a process in a round. One that is stopped goes on after a while.
 Mishap = Literal["none", "stop", "kill"]
@@ -122,6 +123,12 @@ class Crew:
             await self.start()
 
     def grown(self) -> Footprint:
-        """Return what the process has more than after its warm-up."""
-        footprints = self._footprints
-        return footprints[-1] - footprints[min(_WARM_UP, len(footprints) - 1)]
+        """Return what the process has more than before."""
+        return growth(self._footprints, _WARM_UP)
+
+
+def growth(footprints: list[Footprint], warm_up: int) -> Footprint:
+    """Return what there is more than in the beginning, and of memory more than after a warm-up."""
+    last = footprints[-1]
+    warm = last - footprints[min(warm_up, len(footprints) - 1)]
+    return replace(last - footprints[0], resident_kib=warm.resident_kib, objects=warm.objects)

@@ -29,7 +29,7 @@ from ..endurance.figures import Figures
 from ..endurance.measure import Footprint, take_footprint
 from ..loops import current_loop
 from .conversation import Conversation, Feed
-from .crew import Crew, Mishap
+from .crew import Crew, Mishap, growth
 from .judge import Judge
 from .options import options
 from .plan import Plan
@@ -78,9 +78,8 @@ class _Alarm(logging.Handler):
         self.heard: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if "messages published to it are queued" not in text:
-            self.heard.append(text)
+        if "messages published to it are queued" not in record.getMessage():
+            self.heard.append(self.format(record))
 
 
 class _Place:
@@ -246,9 +245,8 @@ class _Run:
 
     @property
     def _grown(self) -> Footprint:
-        """What there is more than after the warm-up, of a sixth of the rounds so far, or 15."""
-        warm_up = max(1, min(15, self._rounds // 6))
-        return self._footprints[-1] - self._footprints[warm_up]
+        """What there is more than before; the warm-up is a sixth of the rounds so far, or 15."""
+        return growth(self._footprints, max(1, min(15, self._rounds // 6)))
 
     def _find_growth(self) -> list[str]:
         names = ["the servers", *(f"client process {n}" for n in range(len(self._crews)))]
