@@ -114,11 +114,11 @@ class Conversation:
 
     async def run(self) -> None:
         """Talk until this side is to leave, or the connection ends."""
-        if self._plan.is_narrow:
-            sock = self._ws.extra(SocketAttribute.raw_socket)
-            with suppress(OSError):  # it may be closed by now
-                for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                    sock.setsockopt(socket.SOL_SOCKET, option, _SMALL_BUFFER)
+        # None if the connection has ended.
+        sock = self._ws.extra(SocketAttribute.raw_socket, None)
+        if self._plan.is_narrow and sock is not None:
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                sock.setsockopt(socket.SOL_SOCKET, option, _SMALL_BUFFER)
         try:
             with suppress(ConnectionClosed):
                 await self._talk()
