@@ -36,7 +36,7 @@ class Peer:
         options = {
             "ping_interval": arguments.interval,
             "ping_timeout": arguments.patience,
-            "close_timeout": 2.0,
+            "close_timeout": 30.0,
         }
         if arguments.role == "server":
             async with serve(self._handle, arguments.host, arguments.port, **options) as server:

@@ -160,7 +160,7 @@ class Stage:
         options: ConnectionKeywords = {
             "ping_interval": interval,
             "ping_timeout": patience,
-            "close_timeout": 2.0,
+            "close_timeout": _REST,
             "logger": LOGGER,
         }
         joined = self._to_server if self.role == "client" else self._to_client

@@ -57,6 +57,7 @@ class Clients:
         self._share = share
         self._chance = Random(name)
         self._count = 0
+        self._talking: dict[str, Conversation | None] = {}  # from when on it is open
 
     async def run_round(self, seconds: float) -> None:
         """Connect for so long, and wait until the last one has left."""
@@ -73,8 +74,11 @@ class Clients:
                 continue
             self._count += 1
             plan = Plan.draw(f"{self._name}-{self._count}", self._chance)
-            with anyio.fail_after(_LIMIT):
+            self._talking[plan.name] = None
+            with anyio.move_on_after(_LIMIT) as scope:
                 await self._talk(plan)
+            assert not scope.cancelled_caught, f"too long: {self._talking[plan.name]}"
+            del self._talking[plan.name]
 
     async def _talk(self, plan: Plan) -> None:
         port = self._ports[plan.has_faults, plan.secure]
@@ -91,6 +95,7 @@ class Clients:
                     **options(_LOGGER, is_narrow=plan.is_narrow),
                 ) as ws:
                     conversation = Conversation(ws, plan, "client", scope=scope)
+                    self._talking[plan.name] = conversation
                     await conversation.run()
         except (HandshakeError, OSError) as exc:  # TimeoutError is one
             if conversation is not None:

@@ -125,6 +125,11 @@ class Conversation:
         finally:
             self._over.set()
 
+    def __str__(self) -> str:
+        """Say how far it has come."""
+        what = f"{self._side} of {self._plan.target}: {self._ledger}"
+        return f"{what}, over: {self._over.is_set()}, {self._ws.state}, {self._ws.stats}"
+
     async def record(self) -> Record:
         """Wait for the end, and say how it was."""
         await self._over.wait()

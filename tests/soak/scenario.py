@@ -92,6 +92,7 @@ class _Place:
             Feed(Broadcaster(4, slow)) for slow in ("close", "drop_oldest", "drop_newest")
         ]
         self.servers: list[Server] = []
+        self.conversations: set[Conversation] = set()
         self.alarm = _Alarm()
         self.logger = logging.Logger("soak", logging.WARNING)
         self.logger.addHandler(self.alarm)
@@ -115,7 +116,9 @@ class _Place:
         await conversation.run()
 
     async def _record(self, conversation: Conversation) -> None:
+        self.conversations.add(conversation)
         self._judge.take(await conversation.record())
+        self.conversations.discard(conversation)
 
     async def take_footprint(self) -> Footprint:
         """Count what is there while nobody is connected."""
@@ -216,7 +219,11 @@ class _Run:
         self._footprints.append(await self._place.take_footprint())
         began = last = time.monotonic()
         while (left := began + seconds - time.monotonic()) > 0:
-            await self._run_round(min(self._pace.round_seconds, left))
+            try:
+                await self._run_round(min(self._pace.round_seconds, left))
+            except Exception as exc:
+                exc.add_note("\n".join([self._name, *map(str, self._place.conversations)]))
+                raise
             if time.monotonic() > last + 60:
                 last = time.monotonic()
                 self._print(last - began)
@@ -241,7 +248,7 @@ class _Run:
         self._footprints.append(await self._place.take_footprint())
         self._judge.finish_round(killed)
         problems = self._judge.problems + self._place.alarm.heard + self._find_growth()
-        assert not problems, "\n".join([self._name, *problems[:20]])
+        assert not problems, "\n".join(problems[:20])
 
     @property
     def _grown(self) -> Footprint:
