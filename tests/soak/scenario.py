@@ -41,7 +41,7 @@ _LIMIT = 60.0
 
 # What memory may grow by after the warm-up: a heap that large messages come and go in is not tidy.
 _RESIDENT_KIB = 16 << 10
-_OBJECTS = 2000
+_OBJECTS = 4000
 
 
 @dataclass(frozen=True, slots=True)
