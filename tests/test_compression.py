@@ -424,6 +424,12 @@ async def test_close_frame_behind_compressed_messages_is_not_early(role: Role) -
             await ws.receive()
 
 
+async def receive_pieces(ws: Connection) -> None:
+    async with ws.receive_stream() as pieces:
+        async for _piece in pieces:
+            pass
+
+
 @both_roles
 async def test_what_is_not_decompressed_by_the_end_does_not_come_after_it(role: Role) -> None:
     """A Close frame among it would be answered on a transport that is gone, and waited for."""
@@ -439,9 +445,7 @@ async def test_what_is_not_decompressed_by_the_end_does_not_come_after_it(role: 
         assert await ws.receive() == bytes(MIB)
         for _ in range(2):
             with anyio.fail_after(LIMIT), pytest.raises(ConnectionClosedError):
-                async with ws.receive_stream() as pieces:
-                    async for _piece in pieces:
-                        pass
+                await receive_pieces(ws)
             assert ws.state is State.CLOSED
 
 
