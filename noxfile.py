@@ -165,6 +165,22 @@ def simulation(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Bring about every fault of the network and of peers; without root, some are left out."""
+    install_with_tests(session)
+    session.run("python", "-m", "tests.faults", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run the soak for an hour in all, or as what follows `--` says."""
+    install_with_tests(session)
+    session.run(
+        "python", "-m", "tests.endurance", "soak", *(session.posargs or ["--seconds", "1200"])
+    )
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed and memory beside the peers."""
     install_with_tests(session)

@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .scenarios import LOOPS, SCENARIOS, run_on
 
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(SCENARIOS)}; default: all")
     parser.add_argument("--loops", default=",".join(LOOPS), help="default: %(default)s")
     parser.add_argument("--connections", type=int, help="in place of what the scenarios take")
+    parser.add_argument("--seconds", type=int, help="the same, for how long they take")
     options = parser.parse_args(arguments)
     names, loops = options.names or list(SCENARIOS), options.loops.split(",")
     if not set(names) <= set(SCENARIOS) or not set(loops) <= set(LOOPS):
@@ -28,16 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Two files for a connection: both ends are here.
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    failed = [name for name in names for loop in loops if not _run(name, loop, options.connections)]
+    sizes = {"connections": options.connections, "seconds": options.seconds}
+    failed = [name for name in names for loop in loops if not _run(name, loop, sizes)]
     return 1 if failed else 0
 
 
-def _run(name: str, loop: str, connections: int | None) -> bool:
-    """Run a scenario and print what came of it; say whether that is well."""
+def _run(name: str, loop: str, sizes: Mapping[str, int | None]) -> bool:
+    """Run a scenario and print what came of it; say whether that is well.
+
+    Args:
+        sizes: by unit, in place of what the scenarios take.
+    """
     scenario = SCENARIOS[name]
-    n = scenario.many
-    if connections is not None and scenario.unit == "connections":
-        n = connections
+    n = sizes.get(scenario.unit) or scenario.many
     began = time.monotonic()
     try:
         figures = run_on(loop, scenario, n)

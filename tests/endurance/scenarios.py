@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio
 
 from ..loops import LOOPS
+from ..soak.scenario import soak
 from .broadcasting import broadcasting
 from .cancelling import cancelled_receives, cancelled_sends
 from .closing import unread
@@ -41,6 +42,7 @@ SCENARIOS: dict[str, Scenario] = {
     "broadcast": Scenario(broadcasting, "connections", 20, 1000),
     "rolling": Scenario(rolling, "clients", 30, 100),
     "restarts": Scenario(restarts, "deaths", 3, 50),
+    "soak": Scenario(soak, "seconds", 1, 120),
     "unread": Scenario(unread, "messages", 1000, 10_000),
     "cancelled_receives": Scenario(cancelled_receives, "cancellations", 200, 100_000),
     "cancelled_sends": Scenario(cancelled_sends, "cancellations", 100, 1000),
