@@ -26,6 +26,9 @@ _SOON = (0.0, 0.0, 0.0001, 0.001, 0.01)
 _PAUSE = 0.05
 _LONG_PAUSE = 0.3
 
+# Seconds for a queue to become empty, when nobody waits for more of a feed.
+_PATIENCE = 2.0
+
 # Bytes: Linux takes this as a wish, and grants a little more.
 _SMALL_BUFFER = 4096
 
@@ -220,8 +223,9 @@ class Conversation:
             before = feed.published
             try:
                 await self._be_member(feed, before + self._plan.messages // 4)
-                while self._agreed and member.queued:  # noqa: ASYNC110  # nothing tells of it
-                    await anyio.sleep(_PAUSE)
+                with anyio.move_on_after(_PATIENCE):  # more is published all the time
+                    while self._agreed and member.queued:  # noqa: ASYNC110  # nothing tells of it
+                        await anyio.sleep(_PAUSE)
             finally:
                 # What is queued is not sent any more.
                 ledger.sent = feed.published - before - member.dropped - member.queued
