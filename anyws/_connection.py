@@ -1160,8 +1160,6 @@ class Connection(MessagePath, ObjectStream[str | bytes]):
 
     def _read_as_stream(self) -> None:
         """Take the current message, or else the next one, as it comes."""
-        if self._state is _CLOSED:
-            return  # what was not decoded by then is gone: a Close frame in it has no answer
         for event in self._protocol.read_as_stream():
             self._handle(event)
         if self._protocol.has_work:

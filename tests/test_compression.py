@@ -24,7 +24,6 @@ from anyws import (
     InvalidHandshake,
     NamedExtension,
     NegotiationError,
-    State,
 )
 from anyws.testing import (
     BINARY,
@@ -431,25 +430,6 @@ async def receive_pieces(ws: Connection) -> None:
     async with ws.receive_stream() as pieces:
         async for _piece in pieces:
             pass
-
-
-@both_roles
-async def test_what_is_not_decompressed_by_the_end_does_not_come_after_it(role: Role) -> None:
-    """A Close frame among it would be answered on a transport that is gone, and waited for."""
-    async with meet(role, max_size=MIB) as (ws, peer):
-        await peer.send(
-            *[Frame(BINARY, deflated(bytes(MIB)), reserved=RSV1)] * 2,
-            Frame(BINARY, deflated(bytes(300_000)), reserved=RSV1),
-            anyws.testing.close_frame(1000),
-        )
-        await settle()
-        assert ws.stats.unread_messages == 1
-        ws._abort()
-        assert await ws.receive() == bytes(MIB)
-        for _ in range(2):
-            with anyio.fail_after(LIMIT), pytest.raises(ConnectionClosedError):
-                await receive_pieces(ws)
-            assert ws.state is State.CLOSED
 
 
 async def test_closing_does_not_wait_for_what_is_not_decompressed() -> None:
