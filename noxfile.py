@@ -139,7 +139,9 @@ def fuzz(session: nox.Session) -> None:
     through wsproto beside the core, and each target is fuzzed for ten minutes.
     """
     install_with_tests(session)
-    session.run("pytest", "tests/fuzz", *(session.posargs or ["--hypothesis-profile=fuzz"]))
+    # With many examples one test may take longer than any other is given before it counts as hung.
+    many = ["--hypothesis-profile=fuzz", "-o", "faulthandler_timeout=3600"]
+    session.run("pytest", "tests/fuzz", *(session.posargs or many))
     if not session.posargs:
         session.run("python", "-m", "tests.fuzz.builds", "--frames", "10_000_000")
         session.run("python", "-m", "tests.fuzz.differential", "--sequences", "1_000_000")
