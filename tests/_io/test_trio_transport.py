@@ -236,6 +236,15 @@ async def test_callback_that_fails_is_logged_and_others_are_called(
     failures_of_callbacks.clear()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """See to it that SIGINT is not ignored, as it is in the background of a shell."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("source", ["socket", "timer"])
 def test_keyboard_interrupt_is_not_raised_amid_a_callback(source: str) -> None:
     log: list[str] = []
