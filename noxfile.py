@@ -1,6 +1,9 @@
 """The project's tasks: `nox -s NAME`; what follows `--` is passed on."""
 
 import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import nox
 
@@ -18,6 +21,22 @@ OWN_SESSION = ("--ignore=tests/frontends", "--ignore=tests/proxies")
 
 # A process for each core. What follows `--` comes later, so that `-n0` keeps it to one.
 IN_PARALLEL = ("--numprocesses=auto", "--dist=worksteal")
+
+# What passes through the compiled modules. Tests of memory and time would measure the sanitizers.
+SANITIZED = (
+    "tests/_core",
+    "tests/_io",
+    "tests/fuzz",
+    "tests/simulation",
+    "tests/test_compression.py",
+    "tests/test_connection.py",
+    "tests/test_connection_close.py",
+    "tests/test_connection_receive.py",
+    "tests/test_connection_send.py",
+    "tests/test_keepalive.py",
+    "tests/test_streams.py",
+    "--deselect=tests/_core/test_protocol.py::test_a_million_empty_fragments_keep_memory_flat",
+)
 
 FAIL_UNLESS_COMPILED = """
 import sys
@@ -147,6 +166,37 @@ def fuzz(session: nox.Session) -> None:
         session.run("python", "-m", "tests.fuzz.differential", "--sequences", "1_000_000")
         session.install(*group("fuzz"))
         session.run("python", "-m", "tests.fuzz.guided", "--seconds", "600")
+
+
+@nox.session
+def sanitizers(session: nox.Session) -> None:
+    """Run tests and the corpora on a build that watches memory and arithmetic (gcc, Linux).
+
+    In a copy of the checkout: what is compiled here belongs to the other sessions.
+    """
+    copy = Path(session.create_tmp()) / "checkout"
+    shutil.rmtree(copy, ignore_errors=True)
+    left_out = shutil.ignore_patterns(".*", "*.so", "*.c", "build", "_build", "*.egg-info")
+    shutil.copytree(Path(__file__).parent, copy, ignore=left_out)
+    session.chdir(copy)
+    watch = "-fsanitize=address,undefined"
+    flags = f"{watch} -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1"
+    extras = ".[trio,uvloop,routing,socks]"
+    session.install("-e", extras, *group("test"), env={"CFLAGS": flags, "LDFLAGS": watch})
+    libraries = [
+        subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    environment = {
+        # Before the interpreter's own: it was not built so.
+        "LD_PRELOAD": ":".join(libraries),
+        # One block for each object, with guards around it.
+        "PYTHONMALLOC": "malloc",
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    }
+    session.run("python", "-c", FAIL_UNLESS_COMPILED, env=environment)
+    session.run("pytest", *IN_PARALLEL, *(session.posargs or SANITIZED), env=environment)
 
 
 @nox.session
