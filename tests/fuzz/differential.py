@@ -189,10 +189,10 @@ def explain(delivery: Delivery, ours: list[Heard], theirs: list[Heard]) -> str |
             return "sooner"
         if _is_failure(their) and our is None and heard_by_us(delivery, more)[n:] == [their]:
             return "later"
-    if their == ("failure", 1002) and _closes_with(1014, delivery):
-        # With a reason that is not UTF-8, it is the reason that is wrong.
-        if our == ("failure", 1007) or (our is not None and our[:2] == ("close", 1014)):
-            return "1014"
+    # With a reason that is not UTF-8, it is the reason that is wrong.
+    is_read = our == ("failure", 1007) or (our is not None and our[:2] == ("close", 1014))
+    if is_read and their == ("failure", 1002) and _closes_with(1014, delivery):
+        return "1014"
     return _ask_a_third(delivery, ours, theirs, n)
 
 
