@@ -224,7 +224,7 @@ def _ask_a_third(delivery: Delivery, ours: list[Heard], theirs: list[Heard], n: 
         return None
     if ours[n:] == [("failure", 1002)] and theirs[n:] == [("failure", 1007)]:
         return "order before content"
-    if story.broken and not story.facts and theirs[n:] in ([], [("failure", 1002)]):
+    if story.broken and not story.facts and all(heard[0] != "message" for heard in theirs[n:]):
         return "sooner"
     before = sum(heard[0] == "message" for heard in ours[:n])
     return next((fact for fact, messages in story.facts.items() if messages <= before), None)

@@ -55,6 +55,7 @@ EXAMPLES = {
     [
         pytest.param((), [], id="nothing"),
         pytest.param((Frame(3),), [("failure", 1002)], id="another error"),
+        pytest.param((Frame(PONG),), [("pong", b"")], id="a control frame"),
     ],
 )
 def test_surrogate_that_ends_a_fragment_is_found_sooner(
