@@ -207,7 +207,7 @@ class Writer:
         frame = random.choice(
             (
                 close_frame(),
-                close_frame(random.choice((1000, 1001, 3000, 4999)), self._text(40)),
+                close_frame(random.choice((1000, 1001, 1014, 3000, 4999)), self._text(40)),
                 Frame(CLOSE, random.randbytes(random.choice((1, 2, 2, 10, 125)))),
                 Frame(CLOSE, b"\x03\xe8" + random.choice(_NOT_UTF8)),
                 Frame(random.choice((3, 7, 11, 15)), b"x"),

@@ -19,12 +19,12 @@ from typing import Final
 from anyws._build import describe
 from anyws._core.events import CloseReceived, Event, Ping, Pong, Violation
 from anyws._core.protocol import Protocol
-from anyws.testing import CONTINUATION, Frame
+from anyws.testing import CLOSE, CONTINUATION, Frame
 from anyws.testing._frames import shorten
 
 from .builds import Unit, Writer, cut, cut_at_frames
 from .reading import pieces, worked
-from .reference import Heard, hear, new_wsproto, read_story
+from .reference import Heard, hear, new_wsproto, read_frames, read_story
 from .transcripts import new_codecs
 
 __all__ = ["DIFFERENCES", "Delivery", "Result", "compare", "main"]
@@ -189,7 +189,9 @@ def explain(delivery: Delivery, ours: list[Heard], theirs: list[Heard]) -> str |
             return "sooner"
         if _is_failure(their) and our is None and heard_by_us(delivery, more)[n:] == [their]:
             return "later"
-    if our is not None and our[:2] == ("close", 1014) and their == ("failure", 1002):
+    # With a reason that is not UTF-8, it is the reason that is wrong.
+    is_read = our == ("failure", 1007) or (our is not None and our[:2] == ("close", 1014))
+    if is_read and their == ("failure", 1002) and _closes_with(1014, delivery):
         return "1014"
     return _ask_a_third(delivery, ours, theirs, n)
 
@@ -197,6 +199,15 @@ def explain(delivery: Delivery, ours: list[Heard], theirs: list[Heard]) -> str |
 def _next_character(delivery: Delivery) -> bytes:
     """Return another fragment of a text."""
     return Frame(CONTINUATION, b"x", fin=False).encode(None if delivery.is_client else b"mask")
+
+
+def _closes_with(code: int, delivery: Delivery) -> bool:
+    """Say whether the first Close frame names this code."""
+    data, reserved = b"".join(delivery.chunks), 4 if delivery.extension else 0
+    for frame, _ in read_frames(data, masked=not delivery.is_client, reserved=reserved):
+        if frame.opcode == CLOSE:
+            return frame.payload[:2] == code.to_bytes(2, "big")
+    return False
 
 
 def _is_failure(heard: Heard | None) -> bool:
@@ -213,7 +224,7 @@ def _ask_a_third(delivery: Delivery, ours: list[Heard], theirs: list[Heard], n: 
         return None
     if ours[n:] == [("failure", 1002)] and theirs[n:] == [("failure", 1007)]:
         return "order before content"
-    if story.broken and not story.facts and theirs[n:] in ([], [("failure", 1002)]):
+    if story.broken and not story.facts and all(heard[0] != "message" for heard in theirs[n:]):
         return "sooner"
     before = sum(heard[0] == "message" for heard in ours[:n])
     return next((fact for fact, messages in story.facts.items() if messages <= before), None)

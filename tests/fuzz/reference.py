@@ -14,7 +14,16 @@ from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
 from anyws.testing import BINARY, CONTINUATION, TEXT, Frame, FrameReader
 
-__all__ = ["DEFLATE_OFFERS", "Heard", "Inflate", "Story", "hear", "new_wsproto", "read_story"]
+__all__ = [
+    "DEFLATE_OFFERS",
+    "Heard",
+    "Inflate",
+    "Story",
+    "hear",
+    "new_wsproto",
+    "read_frames",
+    "read_story",
+]
 
 #: What a reader of frames was told: the kind of event, and what it says.
 Heard = tuple[object, ...]
@@ -154,7 +163,7 @@ def read_story(data: bytes, *, masked: bool, extension: str) -> Story:
     inflate = Inflate(9, keeps=False) if extension == "alone" else Inflate(15, keeps=True)
     text = compressed = in_message = False
     plain = b""
-    for frame, is_whole in _frames(data, masked=masked, reserved=4 if extension else 0):
+    for frame, is_whole in read_frames(data, masked=masked, reserved=4 if extension else 0):
         if frame.opcode not in (CONTINUATION, TEXT, BINARY):
             if in_message and compressed:
                 story.note("control frame in a compressed message")
@@ -182,7 +191,7 @@ def read_story(data: bytes, *, masked: bool, extension: str) -> Story:
     return story
 
 
-def _frames(data: bytes, *, masked: bool, reserved: int) -> Iterator[tuple[Frame, bool]]:
+def read_frames(data: bytes, *, masked: bool, reserved: int) -> Iterator[tuple[Frame, bool]]:
     """Yield the frames of a stream, up to one that breaks a rule; and what there is of another."""
     reader = FrameReader(masked=masked, reserved=reserved)
     reader.begun += data

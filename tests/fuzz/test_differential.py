@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anyws._core.protocol import Protocol
-from anyws.testing import BINARY, CONTINUATION, PING, PONG, TEXT, Frame, close_frame
+from anyws.testing import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, close_frame
 
 from . import differential
 from .differential import DIFFERENCES, Delivery, compare, explain, heard_by_them, heard_by_us, main
@@ -55,6 +55,7 @@ EXAMPLES = {
     [
         pytest.param((), [], id="nothing"),
         pytest.param((Frame(3),), [("failure", 1002)], id="another error"),
+        pytest.param((Frame(PONG),), [("pong", b"")], id="a control frame"),
     ],
 )
 def test_surrogate_that_ends_a_fragment_is_found_sooner(
@@ -64,6 +65,13 @@ def test_surrogate_that_ends_a_fragment_is_found_sooner(
     ours: list[Heard] = [("failure", 1007)]
     assert (heard_by_us(example), heard_by_them(example)) == (ours, theirs)
     assert explain(example, ours, theirs) == "sooner"
+
+
+def test_code_that_wsproto_does_not_know_hides_a_bad_reason() -> None:
+    example = delivery(Frame(CLOSE, (1014).to_bytes(2, "big") + b"\xff"))
+    ours, theirs = heard_by_us(example), heard_by_them(example)
+    assert (ours, theirs) == ([("failure", 1007)], [("failure", 1002)])
+    assert explain(example, ours, theirs) == "1014"
 
 
 @pytest.mark.parametrize("why", DIFFERENCES)
