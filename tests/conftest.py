@@ -80,6 +80,12 @@ def carrier(
     return Carrier(request.param)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure the coverage of the processes that run tests, and not of those that tests start."""
+    if not config.getoption("numprocesses", default=None):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
 def pytest_collection_finish() -> None:
     """Keep what exists before the first test out of the collections that follow each test."""
     gc.collect()
