@@ -46,7 +46,6 @@ class ByteStreamTransport(Transport):
         "_reading",
         "_scope",
         "_stream",
-        "_was_full",
         "_writer",
     )
 
@@ -69,7 +68,6 @@ class ByteStreamTransport(Transport):
 
         # Writing
         self._out: deque[bytes] = deque()
-        self._was_full = False
         self._ending = False
         self._writer = reactor.new_waiter()
 
@@ -118,11 +116,6 @@ class ByteStreamTransport(Transport):
                 self.receiver.feed(data)
 
     # Writing
-
-    def set_low_water(self, n: int) -> None:
-        super().set_low_water(n)
-        # What was written before counts too: whoever waits for room waits for that to leave.
-        self._was_full = self._out_bytes >= n
 
     def push(self, buffers: tuple[bytes, ...]) -> None:
         if self._closed or self._ending:

@@ -51,7 +51,6 @@ class SocketTransport(Transport):
         "_reading",
         "_remote_address",
         "_sock",
-        "_was_full",
         "_writing",
     )
 
@@ -70,7 +69,6 @@ class SocketTransport(Transport):
         # Writing
         self._out: deque[bytes | memoryview] | None = None  # what the kernel has not taken
         self._writing = False  # is the reactor watching for writability
-        self._was_full = False
         self._ending = False  # shut down for writing once everything is sent
         self._failure: OSError | None = None  # what ended the writing
         self._flags = 0
@@ -123,11 +121,6 @@ class SocketTransport(Transport):
             self.receiver.eof()
 
     # Writing
-
-    def set_low_water(self, n: int) -> None:
-        super().set_low_water(n)
-        # What was written before counts too: whoever waits for room waits for that to leave.
-        self._was_full = self._out_bytes >= n
 
     def push(self, buffers: tuple[bytes, ...]) -> None:
         if self._closed or self._ending:

@@ -8,6 +8,7 @@ cdef class Transport:
     cdef public Py_ssize_t _out_bytes, _held_bytes
     cdef public long long written
     cdef object _held
+    cdef public bint _was_full
     cdef bint _stepped, _flush_is_due, _is_deferred
 
     cpdef bint has_room(self, Py_ssize_t limit)

@@ -195,6 +195,7 @@ class Transport:
         "_is_deferred",
         "_out_bytes",
         "_stepped",
+        "_was_full",
         "direct",
         "low_water",
         "reactor",
@@ -216,6 +217,7 @@ class Transport:
         self._held: tuple[bytes, ...] | list[bytes] | None = None
         self._held_bytes = 0
         self._out_bytes = 0  # pushed, and not taken by the layer below
+        self._was_full = False  # so that the receiver is to be told when it no longer is
         self._stepped = False
         self._flush_is_due = False
         self._is_deferred = False
@@ -226,6 +228,8 @@ class Transport:
     def set_low_water(self, n: int) -> None:
         """Call `Receiver.drained` when `unsent` falls below `n`."""
         self.low_water = n
+        # What was written before counts too: whoever waits for room waits for that to leave.
+        self._was_full = self._out_bytes >= n
 
     # Reading
 
