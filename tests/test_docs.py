@@ -23,7 +23,7 @@ _IN_GUARANTEES = re.compile(r"``([\w/]+\.py)::(\w+)``")
 def test_every_public_name_is_in_the_reference() -> None:
     documented = {
         f"{module}.{name}"
-        for page in DOCS.glob("*.rst")
+        for page in DOCS.rglob("*.rst")
         for module, part in _modules(page.read_text())
         for name in _DOCUMENTED.findall(part)
     }
@@ -39,7 +39,7 @@ def _modules(page: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(_IN_MATRIX.findall((DOCS / "rfc-matrix.rst").read_text())))
+    "path", sorted(set(_IN_MATRIX.findall((DOCS / "explanation" / "rfc-matrix.rst").read_text())))
 )
 def test_file_in_the_rfc_matrix_exists(path: str) -> None:
     place = ROOT / ("tests" if Path(path).name.startswith("test_") else "anyws")
@@ -47,7 +47,7 @@ def test_file_in_the_rfc_matrix_exists(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), sorted(set(_IN_GUARANTEES.findall((DOCS / "guarantees.rst").read_text())))
+    ("path", "name"), sorted(set(_IN_GUARANTEES.findall((DOCS / "explanation" / "guarantees.rst").read_text())))
 )
 def test_test_of_a_guarantee_exists(path: str, name: str) -> None:
     tests = (ROOT / "tests" / path).read_text(encoding="utf-8")

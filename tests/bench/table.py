@@ -1,4 +1,7 @@
-"""Write a run as a table: `python -m tests.bench.table FILE.json docs/performance-table.rst`."""
+"""Write a run as a table.
+
+`python -m tests.bench.table FILE.json docs/explanation/performance-table.rst`
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """Front ends that others wrote, before our server, over real sockets.
 
-`programs.py` starts nginx and HAProxy with the configuration files of docs/deploying.
+`programs.py` starts nginx and HAProxy with the configuration files of docs/howto/deploying.
 """

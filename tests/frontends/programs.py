@@ -25,7 +25,7 @@ from anyws import Server
 
 __all__ = ["FRONT_ENDS", "FrontEnd", "HAProxy", "Nginx"]
 
-_CONFIGURATIONS = Path(__file__).parents[2] / "docs" / "deploying"
+_CONFIGURATIONS = Path(__file__).parents[2] / "docs" / "howto" / "deploying"
 
 # Where Debian has them is on the PATH of root only.
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))

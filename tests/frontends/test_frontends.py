@@ -1,4 +1,4 @@
-"""What passes through nginx and HAProxy, configured as docs/deploying.rst says."""
+"""What passes through nginx and HAProxy, configured as docs/howto/deploying.rst says."""
 
 from __future__ import annotations
 

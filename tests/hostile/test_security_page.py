@@ -15,7 +15,7 @@ from anyws._message_path import _MAX_UNREAD_MESSAGES
 from anyws._options import ConnectionOptions
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = (ROOT / "docs" / "security.rst").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "security.rst").read_text(encoding="utf-8")
 
 _KEYWORD = re.compile(r"^   \* - ``([a-z]\w*)``\n     - ``(.+)``\n     - (.+)$", re.MULTILINE)
 _FIXED = re.compile(r"^   \* - ``(\d+)``$", re.MULTILINE)
