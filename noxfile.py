@@ -16,8 +16,8 @@ nox.options.default_venv_backend = "virtualenv"
 PYTHONS = ("3.11", "3.12", "3.13")
 COVERAGE_FLOOR = 97
 
-# They wait for what others' programs do, and have sessions: see `frontends` and `proxies`.
-OWN_SESSION = ("--ignore=tests/frontends", "--ignore=tests/proxies")
+# They wait for what others' programs do, and have sessions: see `frontends`, `proxies`, `browser`.
+OWN_SESSION = ("--ignore=tests/frontends", "--ignore=tests/proxies", "--ignore=tests/browser")
 
 # A process for each core. What follows `--` comes later, so that `-n0` keeps it to one.
 IN_PARALLEL = ("--numprocesses=auto", "--dist=worksteal")
@@ -148,6 +148,13 @@ def proxies(session: nox.Session) -> None:
     """Run the tests through proxies that others wrote; one that is not installed is left out."""
     install_sources(session, "trio,uvloop,socks", *group("test"), *group("proxies"))
     session.run("pytest", "tests/proxies", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Run the tests with Chromium; without it, they are left out."""
+    install_sources(session, "trio,uvloop", *group("test"))
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session

@@ -6,100 +6,30 @@ Each runs on every backend that it offers.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import runpy
 import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import anyio
 import pytest
 from anyio import to_thread
 
 from anyws import Retry, connect, reconnect, wrap_server
-from anyws.testing import TEXT, Frame, RawPeer, memory_pair
+from anyws.testing import TEXT, Frame, RawPeer, memory_pair, run_handler
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = ROOT / "examples"
-BACKENDS = ("trio", "asyncio")
-# Seconds until a program counts as stuck: far above what any takes on a busy machine.
-TIMEOUT = 60.0
-# Warnings are errors in the examples too; unbuffered, so that a line can be waited for.
-PYTHON = (sys.executable, "-W", "error", "-u")
+from .programs import BACKENDS, EXAMPLES, PYTHON, ROOT, TIMEOUT, finish, run, run_python, running
 
 on_backends = pytest.mark.parametrize("backend", BACKENDS)
 # A signal on Windows ends the process there and then, so its farewell cannot be seen.
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-
-
-def run(name: str, *arguments: str) -> list[str]:
-    """Run an example to its end and return the lines that it printed."""
-    return run_python(str(EXAMPLES / name), *arguments)
-
-
-def run_python(*arguments: str) -> list[str]:
-    done = subprocess.run(
-        [*PYTHON, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=TIMEOUT,
-        env=environment(),
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
-
-
-@contextmanager
-def running(name: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start an example that serves; yield its process and the URI that it printed."""
-    # A process started with SIGINT ignored, as shells do for jobs in the background, would
-    # hand that on; a handler is not handed on.
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(
-            [*PYTHON, str(EXAMPLES / name), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env=environment(),
-        )
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    with process:
-        try:
-            assert process.stdout is not None
-            first_line = process.stdout.readline()
-            assert first_line.startswith("serving on ws://"), first_line + stderr_of(process)
-            yield process, first_line.removeprefix("serving on ").strip()
-        finally:
-            process.kill()
-
-
-def finish(process: subprocess.Popen[str]) -> list[str]:
-    """Wait for a program, check that it ended well, and return what it printed last."""
-    stdout, stderr = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, stderr) == (0, "")
-    return stdout.splitlines()
-
-
-def stderr_of(process: subprocess.Popen[str]) -> str:
-    """Return what a program that failed to start had to say."""
-    process.kill()
-    return process.communicate(timeout=TIMEOUT)[1]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONIOENCODING": "utf-8"}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
@@ -226,6 +156,65 @@ def test_echo_client_prints_what_echo_server_sends_back(backend: str) -> None:
                 "one",
                 "zwölf",
             ]
+
+
+@needs_signals
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("backend", "number", "code"),
+    [("trio", signal.SIGTERM, 1012), ("asyncio", signal.SIGINT, 1001)],
+)
+async def test_chat_keeps_what_was_said_and_says_goodbye(
+    backend: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    arguments = ("--port", "0", "--history", str(tmp_path / "history"), "--backend", backend)
+    with running("chat.py", *arguments) as (process, uri):
+        async with connect(f"{uri}?name=Ada") as ada, connect(f"{uri}kitchen?name=Ben") as ben:
+            assert await ada.receive_json() == {"lines": []}
+            assert await ada.receive_json() == {"here": ["Ada"]}
+            # It comes twice, as from a page that has not seen the answer to the first one.
+            await ada.send('["x1", "hello"]')
+            await ada.send('["x1", "hello"]')
+            await ada.send('["x2", "goodbye"]')
+            first, second = await ada.receive_json(), await ada.receive_json()
+            assert [line["text"] for line in first["lines"] + second["lines"]] == [
+                "hello",
+                "goodbye",
+            ]
+            await ben.send('["x3", "this is another room"]')
+            while "lines" not in (said := await ben.receive_json()) or not said["lines"]:
+                pass
+            process.send_signal(number)
+            await ada.wait_closed()
+            assert ada.close_code == code
+        assert finish(process) == []
+    with running("chat.py", *arguments) as (_, uri):
+        async with connect(uri) as newcomer:
+            assert await newcomer.receive_json() == {"lines": first["lines"] + second["lines"]}
+
+
+@on_backends
+def test_chat_gives_its_page_and_knows_its_rooms(backend: str) -> None:
+    with running("chat.py", "--port", "0", "--backend", backend) as (_, uri):
+        page = uri.replace("ws", "http", 1)
+        with urlopen(f"{page}kitchen") as answer:
+            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert answer.read().rstrip() == (EXAMPLES / "chat.html").read_bytes().rstrip()
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"{page}cellar").close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "message", ["[", "5", '["x1"]', '["x1", ""]', b"\xff", f'["x1", "{"x" * 2001}"]']
+)
+async def test_chat_room_refuses_what_is_not_said_as_it_should_be(message: str | bytes) -> None:
+    room = runpy.run_path(str(EXAMPLES / "chat_room.py"))["Room"]("/", io.StringIO())
+    async with run_handler(partial(room.join, name="Ada")) as ws:
+        await ws.send(message)
+        await ws.wait_closed()
+        assert ws.close_code == 1008
+    assert not room.lines
 
 
 @on_backends
