@@ -23,7 +23,7 @@ import pytest
 from anyio import to_thread
 
 from anyws import Retry, connect, reconnect, wrap_server
-from anyws.testing import TEXT, Frame, RawPeer, memory_pair, run_handler
+from anyws.testing import TEXT, Frame, RawPeer, connection_pair, memory_pair, run_handler
 
 from .programs import BACKENDS, EXAMPLES, PYTHON, ROOT, TIMEOUT, finish, run, run_python, running
 
@@ -156,6 +156,29 @@ def test_echo_client_prints_what_echo_server_sends_back(backend: str) -> None:
                 "one",
                 "zwölf",
             ]
+
+
+@on_backends
+def test_json_rpc_answers_each_call_when_it_is_ready(backend: str) -> None:
+    lines = run("json_rpc.py", "--backend", backend)
+    assert set(lines[:-1]) == {
+        "divide: 0.25",
+        "divide: error: division by zero",
+        "greet: hello, Ada",
+        "sing: error: there is no 'sing'",
+    }
+    assert lines[-1] == "wait: 0.2 s are over"  # it was called first
+
+
+@pytest.mark.anyio
+async def test_json_rpc_call_ends_with_the_connection() -> None:
+    peer_type = runpy.run_path(str(EXAMPLES / "json_rpc_peer.py"))["Peer"]
+    async with connection_pair() as (client, server), anyio.create_task_group() as tasks:
+        peer = peer_type(client, {})
+        tasks.start_soon(peer.run)
+        tasks.start_soon(server.close)
+        with pytest.raises(RuntimeError, match="the connection has ended"):
+            await peer.call("anything")
 
 
 @needs_signals
