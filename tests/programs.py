@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "run",
     "run_python",
     "running",
+    "running_python",
 ]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,15 +52,22 @@ def run_python(*arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@contextmanager
-def running(name: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(
+    name: str, *arguments: str
+) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
     """Start an example that serves; yield its process and the URI that it printed."""
+    return running_python(str(EXAMPLES / name), *arguments)
+
+
+@contextmanager
+def running_python(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a program that serves; yield its process and the URI that it printed."""
     # A process started with SIGINT ignored, as shells do for jobs in the background, would
     # hand that on; a handler is not handed on.
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
-            [*PYTHON, str(EXAMPLES / name), *arguments],
+            [*PYTHON, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
