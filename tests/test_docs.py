@@ -47,7 +47,8 @@ def test_file_in_the_rfc_matrix_exists(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), sorted(set(_IN_GUARANTEES.findall((DOCS / "explanation" / "guarantees.rst").read_text())))
+    ("path", "name"),
+    sorted(set(_IN_GUARANTEES.findall((DOCS / "explanation" / "guarantees.rst").read_text()))),
 )
 def test_test_of_a_guarantee_exists(path: str, name: str) -> None:
     tests = (ROOT / "tests" / path).read_text(encoding="utf-8")
