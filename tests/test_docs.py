@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import anyws
+import anyws.sansio
 import anyws.testing
 
 ROOT = Path(__file__).parent.parent
@@ -27,8 +29,9 @@ def test_every_public_name_is_in_the_reference() -> None:
         for module, part in _modules(page.read_text())
         for name in _DOCUMENTED.findall(part)
     }
+    modules = (anyws, anyws.sansio, anyws.testing)
     assert documented == {
-        f"{module.__name__}.{name}" for module in (anyws, anyws.testing) for name in module.__all__
+        f"{module.__name__}.{name}" for module in modules for name in module.__all__
     }
 
 
@@ -36,6 +39,11 @@ def _modules(page: str) -> Iterator[tuple[str, str]]:
     """Yield the parts of a page, each with the module that its names are looked up in."""
     _, *parts = _CURRENT_MODULE.split(page)
     yield from zip(parts[::2], parts[1::2], strict=True)
+
+
+def test_state_diagram_is_drawn_from_the_table() -> None:
+    draw = runpy.run_path(str(DOCS / "state_diagram.py"))["draw"]
+    assert (DOCS / "_static" / "states.svg").read_text() == draw()
 
 
 @pytest.mark.parametrize(
