@@ -32,7 +32,6 @@ _SECTION = re.compile(r"^(\S.*)\n-+\n", re.MULTILINE)
 _ROW = re.compile(r"^   \* - (.*?)^     - (.*?)(?=^   \* -|^\S|\Z)", re.MULTILINE | re.DOTALL)
 _LITERAL = re.compile(r"``(\w+)``")
 _FIRST_LITERALS = re.compile(r"(?:``\w+``(?:, | and )?)+")
-_ROLE = re.compile(r":(?:func|class|meth|attr|exc|data|mod):`~?([\w.]+)`")
 _ATTRIBUTE = re.compile(r"\bself\.([A-Za-z]\w*)(?:: [^=\n]+)?(?= = |, self\.)|\bself\.(\w+):\s")
 
 
@@ -212,33 +211,6 @@ def test_arguments_that_are_recommended_exist(page: str) -> None:
     }
     assert len(recommended) > 10
     assert recommended <= OURS
-
-
-@pytest.mark.parametrize("page", sorted(HOWTO.parent.rglob("*.rst")), ids=lambda page: page.stem)
-def test_names_that_a_page_links_to_exist(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    module = re.search(r"^\.\. currentmodule:: ([\w.]+)$", text, re.MULTILINE)
-    home = module[1] if module else "anyws"
-    missing = [name for name in _ROLE.findall(text) if not _exists(name, home)]
-    assert missing == []
-
-
-def _exists(name: str, home: str) -> bool:
-    for module in ("", home, "builtins"):
-        thing: Any = None
-        parts = f"{module}.{name}".strip(".").split(".")
-        for i, part in enumerate(parts):
-            try:
-                thing = importlib.import_module(".".join(parts[: i + 1]))
-            except ImportError:
-                if hasattr(thing, part):
-                    thing = getattr(thing, part)
-                # Some attributes are only told of in the docstring of their class.
-                elif not re.search(rf"\b{part}: ", inspect.getdoc(thing) or ""):
-                    break
-        else:
-            return True
-    return False
 
 
 async def echo_until_bye(ws: ServerConnection) -> None:
