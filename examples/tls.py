@@ -1,4 +1,4 @@
-"""A server and clients over TLS: an authority of one's own, client certificates, and pinning.
+"""A server and clients over TLS: an own authority, client certificates, and pinning.
 
 python examples/tls.py [--backend trio|asyncio]
 """
