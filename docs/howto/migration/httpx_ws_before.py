@@ -4,10 +4,11 @@ import sys
 
 import anyio
 import httpx
-from httpx_ws import WebSocketDisconnect, aconnect_ws
+from httpx_ws import AsyncWebSocketSession, WebSocketDisconnect, aconnect_ws
 
 
 async def main(uri: str) -> None:
+    ws: AsyncWebSocketSession
     async with (
         httpx.AsyncClient(headers={"X-Client": "demo"}) as client,
         aconnect_ws(uri, client, max_message_size_bytes=2**20) as ws,
