@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,7 @@ _DOCUMENTED = re.compile(r"^\.\. (?:auto\w+|data):: (\w+)$", re.MULTILINE)
 _CURRENT_MODULE = re.compile(r"^\.\. currentmodule:: ([\w.]+)$", re.MULTILINE)
 _IN_MATRIX = re.compile(r"``([\w/]+\.py)``")
 _IN_GUARANTEES = re.compile(r"``([\w/]+\.py)::(\w+)``")
+_ROLE = re.compile(r":(?:func|class|meth|attr|exc|data|mod):`~?([\w.]+)`")
 
 
 def test_every_public_name_is_in_the_reference() -> None:
@@ -61,3 +65,30 @@ def test_file_in_the_rfc_matrix_exists(path: str) -> None:
 def test_test_of_a_guarantee_exists(path: str, name: str) -> None:
     tests = (ROOT / "tests" / path).read_text(encoding="utf-8")
     assert re.search(rf"^(async )?def {name}\(", tests, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.rst")), ids=lambda page: page.stem)
+def test_names_that_a_page_links_to_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    module = re.search(r"^\.\. currentmodule:: ([\w.]+)$", text, re.MULTILINE)
+    home = module[1] if module else "anyws"
+    missing = [name for name in _ROLE.findall(text) if not _exists(name, home)]
+    assert missing == []
+
+
+def _exists(name: str, home: str) -> bool:
+    for module in (home, "", "builtins"):
+        thing: Any = None
+        parts = f"{module}.{name}".strip(".").split(".")
+        for i, part in enumerate(parts):
+            try:
+                thing = importlib.import_module(".".join(parts[: i + 1]))
+            except ImportError:
+                if hasattr(thing, part):
+                    thing = getattr(thing, part)
+                # Some attributes are only told of in the docstring of their class.
+                elif not re.search(rf"\b{part}: ", inspect.getdoc(thing) or ""):
+                    break
+        else:
+            return True
+    return False

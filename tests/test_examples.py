@@ -21,7 +21,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from anyws import Retry, connect, reconnect, wrap_server
+from anyws import HandshakeRejected, Retry, connect, reconnect, wrap_server
 from anyws.testing import TEXT, Frame, RawPeer, memory_pair
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,6 +179,29 @@ def test_authentication_knows_who_connects(backend: str) -> None:
     assert run("authentication.py", "--backend", backend) == AUTHENTICATED.splitlines()
 
 
+@on_backends
+def test_proxy_lets_through_who_has_the_password(backend: str) -> None:
+    greeting, refusal = run("proxy.py", "--backend", backend)
+    assert greeting == "hello through the proxy"
+    assert refusal.startswith("authentication failed, via proxy http://127.0.0.1:")
+    assert "HTTP 407" in refusal
+
+
+@on_backends
+def test_outbox_keeps_messages_until_they_are_stored(backend: str) -> None:
+    lines = run("outbox.py", "--backend", backend)
+    assert lines[2] == "closed with 1012"
+    assert lines[:2] + lines[3:] == [f"stored message {number}" for number in range(4)]
+
+
+@on_backends
+def test_tls_lets_in_whom_it_knows(backend: str) -> None:
+    greeting, pinned, stranger, unknown = run("tls.py", "--backend", backend)
+    assert (greeting, pinned) == ("hello, ada@example.org", "pinned: True")
+    assert stranger.startswith("HandshakeError: the TLS handshake with localhost failed: ")
+    assert unknown.startswith("InvalidHandshake: ")
+
+
 @pytest.mark.anyio
 async def test_custom_extension_refuses_a_message_with_another_checksum() -> None:
     namespace = runpy.run_path(str(EXAMPLES / "custom_extension.py"))
@@ -323,6 +346,27 @@ async def test_graceful_shutdown_says_goodbye(
             await ws.wait_closed()
             assert ws.close_code == code
         assert finish(process) == lines
+
+
+@needs_signals
+@pytest.mark.anyio
+@on_backends
+async def test_deployed_server_drains_and_ends(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "0")
+    monkeypatch.setenv("DRAIN_SECONDS", "0.05")
+    with running("deployed_server.py", "--backend", backend) as (process, uri):
+        async with connect(uri) as ws:
+            with pytest.raises(HandshakeRejected) as caught:
+                await connect(f"{uri}healthz").__aenter__()
+            assert caught.value.response.status_code == 200
+            process.send_signal(signal.SIGTERM)
+            await ws.wait_closed()
+            assert ws.close_code == 1012
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, stdout) == (0, "stopped\n")
+        assert "closed by this side: sent 1012" in stderr
 
 
 @needs_signals
