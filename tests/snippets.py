@@ -35,6 +35,9 @@ _PIECE: Final = re.compile(
     re.MULTILINE,
 )
 
+# What there is while a loop runs, and only then.
+_GIVEN_ON_LOOP: Final = {"server", "stop_when_idle", "tg", "uri", "ws"}
+
 # Seconds after which a piece counts as stuck.
 _LIMIT: Final = 60
 
@@ -87,7 +90,7 @@ def run_snippet(snippet: Snippet, loop: tuple[str, dict[str, bool]]) -> None:
         flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
         dont_inherit=True,
     )
-    if code.co_flags & inspect.CO_COROUTINE:
+    if code.co_flags & inspect.CO_COROUTINE or not _GIVEN_ON_LOOP.isdisjoint(code.co_names):
         anyio.run(_run_on_loop, code, backend=backend, backend_options=options)
     else:
         names = _names()
@@ -139,7 +142,9 @@ async def _run_on_loop(code: CodeType) -> None:
         with anyio.fail_after(_LIMIT), anyio.CancelScope() as scope:
             names["stop_when_idle"] = partial(tasks.start_soon, _stop_when_idle, scope)
             try:
-                await eval(code, names)
+                awaitable = eval(code, names)
+                if awaitable is not None:
+                    await awaitable
             except Exception as exc:
                 failure = exc
         tasks.cancel_scope.cancel()
