@@ -45,6 +45,23 @@ def _modules(page: str) -> Iterator[tuple[str, str]]:
     yield from zip(parts[::2], parts[1::2], strict=True)
 
 
+def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a.html").write_text(
+        '<p id="here"><a href="#here"><a href="b/c.html#there"><a href="b/c.html#nowhere">'
+        '<a href="https://example.org/"><img src="none.png">'
+    )
+    (tmp_path / "b" / "c.html").write_text('<p id="there"><a href="../a.html"><a href="a.html">')
+    broken_links = runpy.run_path(str(DOCS / "check_links.py"))["broken_links"]
+    number, broken = broken_links(tmp_path)
+    assert number == 6
+    assert sorted(broken) == [
+        "a.html: b/c.html#nowhere",
+        "a.html: none.png",
+        str(Path("b", "c.html")) + ": a.html",
+    ]
+
+
 def test_state_diagram_is_drawn_from_the_table() -> None:
     draw = runpy.run_path(str(DOCS / "state_diagram.py"))["draw"]
     assert (DOCS / "_static" / "states.svg").read_text() == draw()

@@ -6,6 +6,7 @@ Each runs on every backend that it offers.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import runpy
@@ -238,6 +239,14 @@ def test_streaming_file_arrives_whole(backend: str, tmp_path: Path) -> None:
 def test_tcp_tunnel_passes_bytes_both_ways(backend: str) -> None:
     lines = run("tcp_tunnel.py", "--backend", backend)
     assert lines == ["hello through the tunnel"]
+
+
+def test_asyncio_program_gets_the_results_of_its_jobs() -> None:
+    lines = []
+    for name, number in itertools.product(("ada", "ben", "cleo"), range(3)):
+        digest = hashlib.sha256(f"job {number} of {name}".encode()).hexdigest()
+        lines.append(f"{name}, job {number}: {digest:.16}")
+    assert sorted(run("asyncio_program.py")) == lines
 
 
 def test_sansio_sockets_talk_without_an_event_loop() -> None:
