@@ -39,7 +39,7 @@ LAYERS = (
     ("anyws._client", "anyws._server"),
     ("anyws._reconnect", "anyws._router"),
     ("anyws",),
-    ("anyws.testing",),
+    ("anyws.sansio", "anyws.testing"),
 )
 
 # What waits, talks to the outside or logs has no place in the core.
