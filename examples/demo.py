@@ -160,7 +160,11 @@ async def subscribe(ws: ServerConnection) -> None:
 
 
 def milliseconds(delays: list[float], pick: Callable[[list[float]], float]) -> str:
-    return f"{pick(delays) * 1000:,.1f} ms" if delays else "–"
+    """Say how long the middle one of some took, or the longest."""
+    if not delays:
+        return "–"
+    value = pick(delays) * 1000
+    return f"{value:,.{0 if value >= 100 else 1}f} ms"
 
 
 def line(demo: Demo) -> str:
@@ -168,9 +172,8 @@ def line(demo: Demo) -> str:
     quick = [delay for client in demo.clients[:-1] for delay in client.last_delays]
     return (
         f"{demo.elapsed:4.1f} s  {sum(client.is_connected for client in demo.clients)} connected, "
-        f"{sum(client.rates[-1] for client in demo.clients):5,.0f} messages/s, "
-        f"latency {milliseconds(quick, median)}, at most {milliseconds(quick, max)}; "
-        f"{feed.dropped} dropped for the {SLOW}"
+        f"{sum(client.rates[-1] for client in demo.clients):,.0f} messages/s in "
+        f"{milliseconds(quick, median)}, {feed.dropped} dropped for the {SLOW}"
     )
 
 
@@ -188,16 +191,16 @@ def summary(demo: Demo) -> str:
 
 def sparkline(rates: list[float]) -> str:
     """Draw the last rates."""
-    return "".join(" ▁▂▃▄▅▆▇█"[min(8, round(8 * rate / (1.25 * RATE)))] for rate in rates[-24:])
+    return "".join(" ▁▂▃▄▅▆▇█"[min(8, round(8 * rate / (1.25 * RATE)))] for rate in rates[-12:])
 
 
 def picture(demo: Demo) -> "Group":
     """Return the figures as a table, with what happened below it."""
     table = Table(box=box.SIMPLE_HEAD, expand=True)
-    table.add_column("client", style="bold")
-    for heading in ("messages/s", "latency", "at most", "received", "dropped"):
-        table.add_column(heading, justify="right")
-    table.add_column("messages/s until now", style="cyan", width=24)
+    table.add_column("client", style="bold", min_width=6)
+    for heading in ("per second", "latency", "at most", "received", "dropped"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("until now", style="cyan", width=12)
     for client in demo.clients:
         is_slow = client.name == SLOW
         table.add_row(
@@ -236,7 +239,7 @@ async def main(seconds: float) -> None:
     demo = Demo(seconds)
     with display() as show:
         await demo.run(show)
-    print(summary(demo))
+    print("\n" + summary(demo))
 
 
 if __name__ == "__main__":
@@ -244,4 +247,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--backend", choices=("trio", "asyncio"), default="trio")
     options = parser.parse_args()
-    anyio.run(main, options.seconds, backend=options.backend)
+    try:
+        anyio.run(main, options.seconds, backend=options.backend)
+    except* KeyboardInterrupt:
+        pass

@@ -37,7 +37,7 @@ needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_example_has_at_most_64_lines_and_a_test(path: Path) -> None:
     # The demo is for those who watch it: it shows figures, and is no program to start from.
-    limit = 250 if path.name == "demo.py" else 64
+    limit = 260 if path.name == "demo.py" else 64
     assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
     assert f'"{path.name}"' in Path(__file__).read_text(encoding="utf-8")
 
@@ -66,7 +66,7 @@ def test_demo_restarts_its_server_and_shows_figures(backend: str) -> None:
         "the server restarts: it closes all connections with code 1012" in line for line in lines
     )
     assert any(" all are back, " in line for line in lines)
-    assert any(" connected, " in line and " messages/s, latency " in line for line in lines)
+    assert any(" connected, " in line and " messages/s in " in line for line in lines)
     received = re.fullmatch(
         r"([\d,]+) messages were received in .* s over 1[34] connections\.", lines[-3]
     )
