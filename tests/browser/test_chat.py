@@ -137,7 +137,7 @@ async def test_windows_come_back_after_a_restart_and_nothing_is_lost(
             for page, text in ((ada, "two"), (ben, "three")):
                 await page.wait_for("document.body.dataset.state !== 'open'")
                 await page.wait_for(
-                    "document.querySelector('#state').textContent.match(/^Re?conn/)"
+                    "document.querySelector('#state').textContent.startsWith('Reconnecting')"
                 )
                 await say(page, text)
                 await page.wait_for("document.querySelector('.pending')")
