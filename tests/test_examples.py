@@ -245,38 +245,43 @@ async def test_json_rpc_call_ends_with_the_connection() -> None:
 
 
 @needs_signals
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("backend", "number", "code"),
     [("trio", signal.SIGTERM, 1012), ("asyncio", signal.SIGINT, 1001)],
 )
-async def test_chat_keeps_what_was_said_and_says_goodbye(
+def test_chat_keeps_what_was_said_and_says_goodbye(
     backend: str, number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    arguments = ("--port", "0", "--history", str(tmp_path / "history"), "--backend", backend)
-    with running("chat.py", *arguments) as (process, uri):
+    said: list[dict[str, object]] = []
+
+    async def talk() -> None:
         async with connect(f"{uri}?name=Ada") as ada, connect(f"{uri}kitchen?name=Ben") as ben:
             assert await ada.receive_json() == {"lines": []}
             assert await ada.receive_json() == {"here": ["Ada"]}
-            # It comes twice, as from a page that has not seen the answer to the first one.
-            await ada.send('["x1", "hello"]')
-            await ada.send('["x1", "hello"]')
-            await ada.send('["x2", "goodbye"]')
-            first, second = await ada.receive_json(), await ada.receive_json()
-            assert [line["text"] for line in first["lines"] + second["lines"]] == [
-                "hello",
-                "goodbye",
-            ]
+            # One comes twice, as from a page that has not seen the answer to the first.
+            for message in ('["x1", "hello"]', '["x1", "hello"]', '["x2", "goodbye"]'):
+                await ada.send(message)
+            for text in ("hello", "goodbye"):
+                [line] = (await ada.receive_json())["lines"]
+                assert (line["name"], line["text"]) == ("Ada", text)
+                said.append(line)
             await ben.send('["x3", "this is another room"]')
-            while "lines" not in (said := await ben.receive_json()) or not said["lines"]:
+            while not (await ben.receive_json()).get("lines"):
                 pass
             process.send_signal(number)
             await ada.wait_closed()
             assert ada.close_code == code
+
+    async def come_later() -> None:
+        async with connect(uri) as newcomer:
+            assert await newcomer.receive_json() == {"lines": said}
+
+    arguments = ("--port", "0", "--history", str(tmp_path / "history"), "--backend", backend)
+    with running("chat.py", *arguments) as (process, uri):
+        anyio.run(talk, backend=backend)
         assert finish(process) == []
     with running("chat.py", *arguments) as (_, uri):
-        async with connect(uri) as newcomer:
-            assert await newcomer.receive_json() == {"lines": first["lines"] + second["lines"]}
+        anyio.run(come_later, backend=backend)
 
 
 @on_backends
