@@ -40,6 +40,8 @@ LAYERS = (
     ("anyws._reconnect", "anyws._router"),
     ("anyws",),
     ("anyws.testing",),
+    ("anyws._cli",),
+    ("anyws.__main__",),
 )
 
 # What waits, talks to the outside or logs has no place in the core.

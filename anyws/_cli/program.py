@@ -1,0 +1,88 @@
+"""The program as a whole: its arguments, and the exit status of every way to end.
+
+Owns the parser and the last `except`. What a command does is the business of its own module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import LocalProtocolError, WebSocketError
+from . import bench, connect, ping, serve
+from .explain import explain
+from .running import FAILED, INTERRUPTED, OK, USAGE, Failure, UsageError
+from .show import Colours
+from .version import versions
+
+__all__ = ["main"]
+
+_EPILOG = """\
+exit status:
+  0    it went well
+  1    the connection failed, or ended as it should not
+  2    the command line cannot be used
+  130  Ctrl+C; 128 and its number for any other signal
+"""
+
+# 128 + SIGPIPE: who read the output has gone, `head` for instance.
+_NOBODY_READS = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do as the command line says, and return the exit status."""
+    parser = _new_parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        print(versions())
+        return OK
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return USAGE
+    try:
+        status: int = options.run(options)
+    except UsageError as exc:
+        options.parser.error(str(exc))
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NOBODY_READS
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (WebSocketError, OSError, ImportError, TypeError, ValueError, Failure) as exc:
+        _print_error(explain(exc, getattr(options, "uri", None)))
+        # What the library does not take as an argument has been given as an option.
+        return USAGE if isinstance(exc, TypeError | ValueError | LocalProtocolError) else FAILED
+    return status
+
+
+def _print_error(text: str) -> None:
+    colours = Colours.of(sys.stderr)
+    print(f"{colours.bad('error:')} {text}", file=sys.stderr)
+
+
+def _new_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m anyws",
+        description="WebSocket from the command line.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print what is installed, and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for command in (connect, serve, ping, bench):
+        name = command.__name__.rpartition(".")[2]
+        lines = (command.__doc__ or "").splitlines()
+        summary = lines[0].partition(": ")[2].rstrip(".")
+        added = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            # The whole of it would hide the error that it is printed before.
+            usage=f"%(prog)s {command.USAGE}",
+        )
+        command.add_arguments(added)
+        added.set_defaults(run=command.run, parser=added)
+    return parser
