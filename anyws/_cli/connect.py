@@ -18,6 +18,9 @@ from .running import OK, UsageError, check_extra, run_on, until_signal
 
 __all__ = ["USAGE", "add_arguments", "run"]
 
+# Its file descriptor.
+_STDIN = 0
+
 # A conversation, which returns the exit status.
 Talk = Callable[[ClientConnection], Awaitable[int]]
 
@@ -67,10 +70,10 @@ def run(options: argparse.Namespace) -> int:
         notes = Notes(sys.stdout)
         talk: Talk = Prompt(options, notes).talk
     else:
-        from .pipe import Pipe
+        from .pipe import Pipe, read_lines
 
         notes = Notes(sys.stderr, quiet=options.quiet)
-        talk = Pipe(options, notes).talk
+        talk = Pipe(options, notes, read_lines(_STDIN)).talk
     return run_on(options.backend, _converse, options.uri, keywords, talk, notes)
 
 

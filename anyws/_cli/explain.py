@@ -19,6 +19,7 @@ from .. import (
     ProxyError,
     parse_uri,
 )
+from .._logging import escaped
 from .show import printable
 
 __all__ = ["CLOSE_CODES", "describe_code", "explain", "explain_close"]
@@ -64,13 +65,13 @@ def explain_close(closed: ConnectionClosed) -> str:
     frame = closed.sent if closed.initiator == "local" else closed.received
     if frame is None:
         cause = closed.__cause__
-        return f"the connection broke: {printable(str(cause))}" if cause else "the connection broke"
+        return f"the connection broke: {escaped(str(cause))}" if cause else "the connection broke"
     who = "closed" if closed.initiator == "local" else "closed by the server"
-    reason = f": {printable(frame.reason)}" if frame.reason else ""
+    reason = f": {escaped(frame.reason)}" if frame.reason else ""
     text = f"{who} with {frame.code} ({describe_code(frame.code)}){reason}"
     if closed.initiator == "local" and not isinstance(closed, ConnectionClosedOK):
         if closed.__cause__ is not None:
-            text += f": {printable(str(closed.__cause__))}"
+            text += f": {escaped(str(closed.__cause__))}"
         if frame.code == 1009:
             text += "\nhint: --max-size allows larger messages"
     return text
@@ -110,15 +111,15 @@ def _explain_uri(exc: InvalidURI, uri: str | None) -> str:
 
 def _explain_rejection(exc: HandshakeRejected) -> str:
     response = exc.response
-    status = f"HTTP {response.status_code} {printable(response.reason_phrase)}".rstrip()
+    status = f"HTTP {response.status_code} {escaped(response.reason_phrase)}".rstrip()
     text = f"the server answered with {status}, not with a WebSocket connection"
     if response.headers.get("Content-Type", "text/plain").startswith("text/plain"):
         body = response.body.decode(errors="replace").strip()
         if body:
-            text += f": {printable(body.splitlines()[0][:_BODY_SHOWN])}"
+            text += f": {escaped(body.splitlines()[0][:_BODY_SHOWN])}"
     location = response.headers.get("Location")
     if response.status_code in (301, 302, 303, 307, 308) and location:
-        text += f"\nhint: it redirects to {printable(location)}; --max-redirects 5 follows"
+        text += f"\nhint: it redirects to {escaped(location)}; --max-redirects 5 follows"
     if response.status_code == 401:
         text += "\nhint: --auth USER:PASSWORD or --header 'Authorization: ...' says who you are"
     if response.status_code == 403:
@@ -127,13 +128,13 @@ def _explain_rejection(exc: HandshakeRejected) -> str:
 
 
 def _explain_handshake(exc: HandshakeError, uri: str | None) -> str:
-    text = printable(str(exc))
+    text = escaped(str(exc))
     cause = exc.__cause__
     if cause is not None and type(cause).__name__ == "SSLCertVerificationError":
         where = _where(uri)
         detail = getattr(cause, "verify_message", "") or str(cause)
         return (
-            f"the certificate of {where} cannot be trusted: {printable(detail)}\n"
+            f"the certificate of {where} cannot be trusted: {escaped(detail)}\n"
             "hint: --cacert FILE trusts an authority, --insecure trusts anybody"
         )
     if cause is not None and getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
@@ -153,7 +154,7 @@ def _explain_os_error(exc: OSError, uri: str) -> str:
         return f"{exc}\nhint: --timeout SECONDS allows more"
     if exc.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return f"{where} cannot be reached: {exc.strerror}"
-    return printable(str(exc))
+    return escaped(str(exc))
 
 
 def _where(uri: str | None) -> str:

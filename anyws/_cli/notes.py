@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TextIO
 
 from .. import ClientConnection, ConnectionClosed, ConnectionClosedOK
+from .._logging import escaped
 from .explain import explain_close
 from .running import FAILED, OK
-from .show import Colours, printable
+from .show import Colours
 
 __all__ = ["Notes"]
 
@@ -27,8 +28,8 @@ class Notes:
 
     def opened(self, ws: ClientConnection, where: str) -> None:
         """Tell where the connection leads, and what was agreed on."""
-        agreed = [f"subprotocol {printable(ws.subprotocol)}"] if ws.subprotocol else []
-        agreed += [printable(extension.name) for extension in ws.extensions]
+        agreed = [f"subprotocol {escaped(ws.subprotocol)}"] if ws.subprotocol else []
+        agreed += [escaped(extension.name) for extension in ws.extensions]
         if not self._quiet:
             self._print(self.colours.faint(", ".join([f"connected to {where}", *agreed])))
 

@@ -10,12 +10,14 @@ import argparse
 import os
 import shutil
 import sys
+from collections import deque
+from collections.abc import AsyncIterable
+from contextlib import AbstractAsyncContextManager
+from socket import socket as Socket
+from socket import socketpair
 from threading import Thread
 
 import anyio
-from anyio import from_thread
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
-from anyio.lowlevel import EventLoopToken, current_token
 
 from .. import ClientConnection, ConnectionClosed
 from .notes import Notes
@@ -26,6 +28,8 @@ __all__ = ["Pipe", "read_lines"]
 
 _CHUNK = 65536
 
+Lines = AbstractAsyncContextManager[AsyncIterable[bytes]]
+
 
 class Pipe:
     """A conversation by lines.
@@ -33,12 +37,12 @@ class Pipe:
     Args:
         options: those of the command.
         notes: tells of the end.
-        stdin: the file descriptor to read from.
+        lines: gives those of the input, without their ends.
     """
 
-    def __init__(self, options: argparse.Namespace, notes: Notes, stdin: int = 0) -> None:
+    def __init__(self, options: argparse.Namespace, notes: Notes, lines: Lines) -> None:
         self._notes = notes
-        self._stdin = stdin
+        self._lines = lines
         self._wait: float = options.wait
         self._count: int | None = options.count
         self._as_binary: bool = options.binary
@@ -74,7 +78,7 @@ class Pipe:
 
     async def _send_lines(self, ws: ClientConnection) -> None:
         try:
-            async with read_lines(self._stdin) as lines:
+            async with self._lines as lines:
                 number = 0
                 async for line in lines:
                     number += 1
@@ -127,36 +131,54 @@ class Pipe:
 
 
 class read_lines:  # used as `open` is
-    """The lines of a file descriptor, without their ends, for `async with`; one at a time.
+    """The lines of a file descriptor, without their ends, for `async with` and `async for`.
 
-    A thread reads. If the block is left early, it is left behind, and ends with the process:
+    A thread reads, and passes on what it has read by a socket; it must not call the event loop,
+    which it may outlive. If the block is left early, it is left behind, and ends with the process:
     nothing wakes somebody who waits for a terminal.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        self._has_ended = False
 
-    async def __aenter__(self) -> ObjectReceiveStream[bytes]:
-        send, self._lines = anyio.create_memory_object_stream[bytes](0)
-        # Not one of anyio's, for which the event loop waits at its end.
-        Thread(target=_read, args=(self._fd, send, current_token()), daemon=True).start()
-        return self._lines
+    async def __aenter__(self) -> read_lines:
+        self._socket, theirs = socketpair()
+        self._socket.setblocking(False)
+        # Not one of anyio's, for which the interpreter waits at its end.
+        Thread(target=_copy, args=(self._fd, theirs), daemon=True).start()
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._lines.aclose()
+        self._socket.close()
+
+    def __aiter__(self) -> read_lines:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._lines and not self._has_ended:
+            await anyio.wait_readable(self._socket)
+            self._take(self._socket.recv(_CHUNK))
+        if self._lines:
+            return self._lines.popleft().removesuffix(b"\r")
+        raise StopAsyncIteration
+
+    def _take(self, chunk: bytes) -> None:
+        self._has_ended = not chunk
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._lines.extend(lines)
+        if self._has_ended and self._rest:
+            self._lines.append(self._rest)
 
 
-def _read(fd: int, send: ObjectSendStream[bytes], token: EventLoopToken) -> None:
-    """Give the lines of a file to the event loop; wait for each to be taken."""
-    rest = b""
-    try:
-        # Not `sys.stdin`, whose lock the thread would still hold when the interpreter ends.
-        while chunk := os.read(fd, _CHUNK):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                from_thread.run(send.send, line.removesuffix(b"\r"), token=token)
-        if rest:
-            from_thread.run(send.send, rest, token=token)
-        from_thread.run(send.aclose, token=token)
-    except (anyio.BrokenResourceError, anyio.RunFinishedError):
-        return  # nobody wants them any more
+def _copy(fd: int, sock: Socket) -> None:
+    """Copy a file into a socket, until either of them ends."""
+    with sock:
+        try:
+            # Not `sys.stdin`, whose lock the thread would still hold when the interpreter ends.
+            while chunk := os.read(fd, _CHUNK):
+                sock.sendall(chunk)
+        except OSError:
+            return  # nobody wants it any more

@@ -17,7 +17,7 @@ from .running import FAILED, INTERRUPTED, OK, USAGE, Failure, UsageError
 from .show import Colours
 from .version import versions
 
-__all__ = ["main"]
+__all__ = ["main", "new_parser"]
 
 _EPILOG = """\
 exit status:
@@ -33,7 +33,7 @@ _NOBODY_READS = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do as the command line says, and return the exit status."""
-    parser = _new_parser()
+    parser = new_parser()
     options = parser.parse_args(arguments)
     if options.version:
         print(versions())
@@ -63,7 +63,8 @@ def _print_error(text: str) -> None:
     print(f"{colours.bad('error:')} {text}", file=sys.stderr)
 
 
-def _new_parser() -> argparse.ArgumentParser:
+def new_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; what it gives has `run` and `parser` of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m anyws",
         description="WebSocket from the command line.",

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .. import ConnectionClosed, Request, Response, ServerConnection
-from .show import printable
+from .._logging import escaped
 
 __all__ = ["LOGGER", "Logged", "announce", "log_refusal", "set_up_log"]
 
@@ -60,8 +60,8 @@ class Logged:
         LOGGER.info(
             "%s %s: %s after %.1f s, received %d, sent %d",
             _describe_peer(ws),
-            printable(ws.request.path_without_query),
-            "cut short" if code is None else f"{code} {printable(reason or '')}".rstrip(),
+            escaped(ws.request.path_without_query),
+            "cut short" if code is None else f"{code} {escaped(reason or '')}".rstrip(),
             stats.duration_s,
             stats.received_messages,
             stats.sent_messages,
@@ -74,7 +74,7 @@ def log_refusal(ws: ServerConnection, request: Request, response: Response) -> N
         LOGGER.info(
             "%s %s: HTTP %d %s",
             _describe_peer(ws),
-            printable(request.path_without_query),
+            escaped(request.path_without_query),
             response.status_code,
             response.reason_phrase,
         )
@@ -85,7 +85,7 @@ def _describe_peer(ws: ServerConnection) -> str:
     if isinstance(address, tuple):
         host, number = address[:2]
         return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-    return printable(str(address)) or "somebody"
+    return escaped(str(address)) or "somebody"
 
 
 def announce(uri: str) -> None:
