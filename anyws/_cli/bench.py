@@ -178,8 +178,8 @@ class _Load:
         seconds = min(self._ended - self._began, self._seconds)
         rate = len(took) / seconds
         print(
-            f"{uri_shown(self._options.uri)}: {self._n} connections, messages of "
-            f"{len(self._message):,} bytes, {seconds:.1f} s on {self._options.backend}"
+            f"{uri_shown(self._options.uri)}: {self._n} connection{'s' * (self._n > 1)}, messages "
+            f"of {len(self._message):,} bytes, {seconds:.1f} s on {self._options.backend}"
         )
         print(f"  round trips  {len(took):,}")
         print(f"  per second   {rate:,.0f}, which is {2 * rate:,.0f} messages", end="")

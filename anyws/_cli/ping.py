@@ -96,7 +96,7 @@ class _Pinging:
 
     def _print_summary(self) -> None:
         lost = self._sent - len(self._answered)
-        print(f"{self._sent} Pings, {len(self._answered)} answered", end="")
+        print(f"{self._sent} Ping{'s' * (self._sent != 1)}, {len(self._answered)} answered", end="")
         print(f", {lost} not" if lost else "", end="")
         if self._answered:
             figures = (min(self._answered), median(self._answered), max(self._answered))

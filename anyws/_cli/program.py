@@ -15,7 +15,6 @@ from . import bench, connect, ping, serve
 from .explain import explain
 from .running import FAILED, INTERRUPTED, OK, USAGE, Failure, UsageError
 from .show import Colours
-from .version import versions
 
 __all__ = ["main", "new_parser"]
 
@@ -36,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = new_parser()
     options = parser.parse_args(arguments)
     if options.version:
+        from .version import versions  # what it reads takes longer to import than the rest
+
         print(versions())
         return OK
     if options.command is None:

@@ -131,6 +131,8 @@ class _Supervisor:
         self._serving = await self._start(self._n, tasks)
         if self._serving:
             announce(self._serving[0].uri)
+        elif self._options.reload:
+            LOGGER.warning("it does not start: waiting for a change")
         while self._serving or self._options.reload:
             event = await self._events.receive()
             if isinstance(event, Worker):
