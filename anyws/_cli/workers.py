@@ -78,6 +78,8 @@ class _Supervisor:
         self._alive: set[Worker] = set()  # those that start or stop too
         self._is_stopping = False
         self._scope = anyio.CancelScope()
+        # A thread looks at it: to cancel the task that watches would take five seconds.
+        self._stop_watching = anyio.Event()
         self._send, self._events = anyio.create_memory_object_stream[Worker | str](1000)
 
     async def run(self, signals: AsyncIterator[int]) -> int:
@@ -91,6 +93,7 @@ class _Supervisor:
                 with self._scope:
                     status = await self._keep_serving(tasks)
                 self._is_stopping = True
+                self._stop_watching.set()
                 self._serving.clear()
                 for worker in self._alive:
                     worker.stop(_GOING_AWAY)
@@ -115,7 +118,9 @@ class _Supervisor:
         from watchfiles import PythonFilter, awatch  # an extra
 
         here = Path.cwd()
-        async for changes in awatch(here, watch_filter=PythonFilter()):
+        async for changes in awatch(
+            here, watch_filter=PythonFilter(), stop_event=self._stop_watching
+        ):
             names = sorted({path.removeprefix(f"{here}{os.sep}") for _, path in changes})
             self._ask_for(f"{', '.join(names)} changed")
 

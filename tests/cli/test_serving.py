@@ -22,7 +22,7 @@ from anyws._cli.server_log import LOGGER, set_up_log
 from anyws._cli.serving import load_handler, serve_until
 
 from ..raw import LIMIT
-from .running import BACKENDS, finish, running
+from .running import finish, running
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
@@ -334,7 +334,7 @@ def test_quiet_logs_no_connections() -> None:
 @needs_signals
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the program is in another process
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
 async def test_program_serves_until_a_signal(backend: str, handlers: str, tmp_path: Path) -> None:
     number = signal.SIGTERM if backend == "trio" else signal.SIGINT
     arguments = ["serve", "--handler", f"{handlers}:shout", "--port", "0", "--backend", backend]

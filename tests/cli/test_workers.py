@@ -103,15 +103,12 @@ async def test_worker_that_dies_is_made_up_for(module: Path) -> None:
         os.kill(first, signal.SIGKILL)
         await log_line(process, f"worker {first} has ended with status -9")
         # Until the other one is there, the kernel holds who comes.
-        assert (await ask_anew(uri))[1] != first
-
-
-async def test_workers_do_not_outlive_who_started_them(module: Path) -> None:
-    async with serving(module, "--workers", "1") as (process, uri), connect(uri) as ws:
-        await ask(ws)
-        process.kill()
-        await ws.wait_closed()
-        assert ws.close_code == 1001
+        async with connect(uri) as ws:
+            assert (await ask(ws))[1] != first
+            # Nor does it outlive who started it.
+            process.kill()
+            await ws.wait_closed()
+            assert ws.close_code == 1001
 
 
 async def test_change_of_a_file_starts_anew(module: Path) -> None:
