@@ -220,6 +220,15 @@ def test_only_the_router_knows_werkzeug() -> None:
     assert users == ["anyws._router"]
 
 
+def test_only_the_prompt_knows_prompt_toolkit() -> None:
+    users = [
+        name
+        for name, imported in IMPORTS.items()
+        if any(is_within(i, "prompt_toolkit") for i in imported)
+    ]
+    assert users == ["anyws._cli.prompt"]
+
+
 def async_generators(source: str) -> list[str]:
     """Return the names of the async generator functions in a module."""
     return [

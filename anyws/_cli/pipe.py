@@ -114,12 +114,12 @@ class Pipe:
 
     def _write(self, message: str | bytes) -> None:
         out = sys.stdout
-        if self._raw:
-            data = message.encode() if isinstance(message, str) else message
-        elif out.isatty():
+        if out.isatty():
             width = shutil.get_terminal_size().columns
             shown = show_message(message, Colours.of(out), as_json=self._as_json, width=width)
             data = shown.encode(out.encoding, "backslashreplace") + b"\n"
+        elif self._raw:
+            data = message.encode() if isinstance(message, str) else message
         elif isinstance(message, bytes):
             data = f"0x{message.hex()}\n".encode()
         elif self._as_json and is_json(message):

@@ -6,6 +6,7 @@ Owns the parser and the last `except`. What a command does is the business of it
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,7 +34,10 @@ _NOBODY_READS = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do as the command line says, and return the exit status."""
     parser = new_parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # By the command, whose usage is printed too.
+        getattr(options, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.version:
         from .version import versions  # what it reads takes longer to import than the rest
 
@@ -42,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         return USAGE
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: what an old terminal cannot show is no reason to stop.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status: int = options.run(options)
     except UsageError as exc:

@@ -23,6 +23,7 @@ __all__ = [
     "Failure",
     "UsageError",
     "check_extra",
+    "go_below_ctrl_c",
     "receive_signals",
     "run_beside",
     "run_on",
@@ -111,6 +112,12 @@ def receive_signals(*numbers: signal.Signals) -> AbstractContextManager[AsyncIte
     return anyio.open_signal_receiver(*numbers)
 
 
+def go_below_ctrl_c(number: int) -> None:
+    """Begin a line, since a terminal shows Ctrl+C where it was pressed."""
+    if number == signal.SIGINT and sys.stderr.isatty():
+        print(file=sys.stderr, flush=True)
+
+
 class _Silence:
     """No signals, ever."""
 
@@ -135,6 +142,7 @@ async def until_signal(function: Callable[[], Awaitable[object]]) -> int | None:
 
     async def cancel_on_signal() -> None:
         seen.append(await anext(signals))
+        go_below_ctrl_c(seen[0])
         scope.cancel()
 
     async def cancellable() -> None:

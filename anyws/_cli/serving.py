@@ -21,7 +21,7 @@ import anyio
 
 from .. import Server, ServerConnection, serve
 from .options import load_certificate
-from .running import Failure, run_beside
+from .running import Failure, go_below_ctrl_c, run_beside
 from .server_log import LOGGER, Logged, log_refusal
 
 __all__ = ["echo", "explain_listening", "load_handler", "serve_until"]
@@ -53,6 +53,7 @@ async def serve_until(
             is_listening = True
             started(options.unix_socket or server.uri)
             told = await anext(stops)
+            go_below_ctrl_c(told)
             await _stop(server, stops, told if told >= 1000 else 1001)
     except OSError as exc:
         if is_listening:

@@ -24,7 +24,7 @@ from anyio.abc import TaskGroup
 
 from .. import serve
 from .explain import explain
-from .running import FAILED, OK, Failure, receive_signals, run_on
+from .running import FAILED, OK, Failure, go_below_ctrl_c, receive_signals, run_on
 from .server_log import LOGGER, announce, set_up_log
 from .serving import echo, explain_listening, serve_until
 
@@ -108,6 +108,7 @@ class _Supervisor:
             if number == signal.SIGHUP:
                 self._ask_for("SIGHUP")
             elif not self._is_stopping:
+                go_below_ctrl_c(number)
                 self._is_stopping = True
                 self._scope.cancel()
             else:

@@ -190,13 +190,16 @@ async def test_message_is_written(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("arguments", [[], ["--raw"]])
 async def test_terminal_gets_nothing_that_it_may_obey(
-    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+    capsysbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     async with connection_pair() as (client, server):
         await server.send("\x1b[2Jzwölf")
-        await new_pipe(io.StringIO(), None, "--count", "1").talk(client)
+        await new_pipe(io.StringIO(), None, "--count", "1", *arguments).talk(client)
     assert capsysbinary.readouterr().out == "\\x1b[2Jzwölf\n".encode()
 
 

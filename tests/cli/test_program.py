@@ -96,6 +96,8 @@ def test_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> N
     ("arguments", "problem"),
     [
         (["nothing"], "invalid choice: 'nothing'"),
+        (["connect", "ws://x/", "--nothing"], "anyws connect: error: unrecognized arguments: --no"),
+        (["--nothing"], "anyws: error: unrecognized arguments: --nothing"),
         (["connect"], "the following arguments are required: URI"),
         (["connect", "ws://x/", "--header", "one"], "argument --header: 'one' is not NAME:VALUE"),
         (["connect", "ws://x/", "--header", ":one"], "argument --header: ':one' is not NAME:VALUE"),
