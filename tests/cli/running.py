@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["BACKENDS", "PROGRAM", "TIMEOUT", "environment", "finish", "run", "running"]
+import anyio
+
+__all__ = ["BACKENDS", "PROGRAM", "TIMEOUT", "Screen", "environment", "finish", "run", "running"]
 
 BACKENDS = ("asyncio", "trio", "uvloop")
 
@@ -69,3 +72,21 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Wait for the end of the program; return its status and what it printed last."""
     stdout, stderr = process.communicate(timeout=TIMEOUT)
     return process.returncode, stdout, stderr
+
+
+class Screen(io.StringIO):
+    """What has been written, and a wait for more of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._grown = anyio.Event()
+
+    def write(self, text: str) -> int:
+        self._grown.set()
+        self._grown = anyio.Event()
+        return super().write(text)
+
+    async def shows(self, text: str) -> None:
+        """Wait until this has been written."""
+        while text not in self.getvalue():
+            await self._grown.wait()

@@ -278,20 +278,3 @@ def test_lines_come_back_from_a_server_that_echoes(server: Server, backend: str)
     )
     assert (done.returncode, done.stdout) == (0, "one\n\nzwölf\n".encode())
     assert done.stderr.decode() == f"connected to {server.uri}\n"
-
-
-def test_options_reach_the_server(server: Server) -> None:
-    arguments = ["--header", "X-One: 1", "--header", "X-Two:2", "--auth", "ada:secret"]
-    arguments += ["--origin", "https://example.com", "--subprotocol", "chat", "--compression"]
-    done = run("connect", f"{server.uri}request", *arguments, "--wait", "inf")
-    assert done.stdout.decode().splitlines() == [
-        "Authorization: Basic YWRhOnNlY3JldA==",
-        "Origin: https://example.com",
-        "X-One: 1",
-        "X-Two: 2",
-        "chat, ['permessage-deflate']",
-    ]
-    assert done.stderr.decode().splitlines() == [
-        f"connected to {server.uri}request, subprotocol chat, permessage-deflate",
-        "closed by the server with 1000 (normal closure)",
-    ]
