@@ -35,7 +35,9 @@ class Notes:
 
     def ended(self, closed: ConnectionClosed) -> int:
         """Tell how the connection ended, and return the exit status."""
-        if not isinstance(closed, ConnectionClosedOK):
+        # With whatever code the user closed it.
+        is_ours = closed.initiator == "local" and closed.__cause__ is None
+        if not (is_ours or isinstance(closed, ConnectionClosedOK)):
             self._print(f"{self.colours.bad('error:')} {explain_close(closed)}")
             return FAILED
         if not self._quiet:

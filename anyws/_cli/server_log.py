@@ -85,7 +85,7 @@ def _describe_peer(ws: ServerConnection) -> str:
     if isinstance(address, tuple):
         host, number = address[:2]
         return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-    return escaped(str(address)) or "somebody"
+    return escaped(str(address)) or "a Unix socket"
 
 
 def announce(uri: str) -> None:

@@ -180,8 +180,9 @@ async def test_close_has_code_and_reason() -> None:
         await server.wait_closed()
         assert (server.close_code, server.close_reason) == (4000, "had enough")
 
-    _, shown = await talk(scene)
-    assert shown.endswith("closed with 4000 (a code of the application): had enough\n")
+    status, shown = await talk(scene)
+    assert status == 0
+    assert shown.endswith("\x1b[?2004lclosed with 4000 (a code of the application): had enough\n")
 
 
 async def test_ctrl_c_clears_the_line_and_then_leaves() -> None:

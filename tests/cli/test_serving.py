@@ -238,7 +238,7 @@ async def test_unix_socket_is_listened_on(tmp_path: Path, log: list[str]) -> Non
             await ws.send("hello")
             assert await ws.receive() == "hello"
         await serving.stop()
-    assert log[0].startswith("somebody /: 1000 after ")
+    assert log[0].startswith("a Unix socket /: 1000 after ")
 
 
 # What cannot be served
