@@ -83,12 +83,12 @@ def new_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in (connect, serve, ping, bench):
         name = command.__name__.rpartition(".")[2]
-        lines = (command.__doc__ or "").splitlines()
-        summary = lines[0].partition(": ")[2].rstrip(".")
+        first = (command.__doc__ or "").partition("\n")[0]  # there is none with `python -OO`
+        summary = first.partition(": ")[2].rstrip(".")
         added = commands.add_parser(
             name,
             help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
+            description=f"{summary[:1].upper()}{summary[1:]}.",
             # The whole of it would hide the error that it is printed before.
             usage=f"%(prog)s {command.USAGE}",
         )
