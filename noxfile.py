@@ -114,11 +114,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation; any warning is an error."""
+    """Build the documentation, also as plain text; a warning, or a broken link, is an error."""
     install_sources(session, "trio,routing", *group("docs"))
-    session.run(
-        "sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html"
-    )
+    html, text = "docs/_build/html", "docs/_build/text"
+    build = ("sphinx-build", "-W", "--keep-going", "-q")
+    session.run(*build, "-b", "html", "docs", html)
+    session.run(*build, "-b", "text", "docs", text)
+    session.run("python", "docs/llms.py", text, html)
+    session.run("python", "docs/check_links.py", html)
 
 
 @nox.session

@@ -217,6 +217,12 @@ class Router:
             LookupError: there is no such route.
             ValueError: other arguments are needed, or no path has these values: a `<room>` cannot
                 have a slash in it, for instance, or be empty or "..".
+
+        >>> router = Router()
+        >>> @router.route("/chat/<room>", name="chat")
+        ... async def chat(ws, room): ...
+        >>> router.path_for("chat", room="Tea & Cake")
+        '/chat/Tea%20&%20Cake'
         """
         from werkzeug.routing import BuildError
 

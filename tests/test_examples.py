@@ -6,6 +6,7 @@ Each runs on every backend that it offers.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import runpy
@@ -21,7 +22,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from anyws import Retry, connect, reconnect, wrap_server
+from anyws import HandshakeRejected, Retry, connect, reconnect, wrap_server
 from anyws.testing import TEXT, Frame, RawPeer, memory_pair
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,8 +104,8 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_example_has_at_most_60_lines_and_a_test(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
+def test_example_has_at_most_64_lines_and_a_test(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 64
     assert f'"{path.name}"' in Path(__file__).read_text(encoding="utf-8")
 
 
@@ -179,6 +180,29 @@ def test_authentication_knows_who_connects(backend: str) -> None:
     assert run("authentication.py", "--backend", backend) == AUTHENTICATED.splitlines()
 
 
+@on_backends
+def test_proxy_lets_through_who_has_the_password(backend: str) -> None:
+    greeting, refusal = run("proxy.py", "--backend", backend)
+    assert greeting == "hello through the proxy"
+    assert refusal.startswith("authentication failed, via proxy http://127.0.0.1:")
+    assert "HTTP 407" in refusal
+
+
+@on_backends
+def test_outbox_keeps_messages_until_they_are_stored(backend: str) -> None:
+    lines = run("outbox.py", "--backend", backend)
+    assert lines[2] == "closed with 1012"
+    assert lines[:2] + lines[3:] == [f"stored message {number}" for number in range(4)]
+
+
+@on_backends
+def test_tls_lets_in_whom_it_knows(backend: str) -> None:
+    greeting, pinned, stranger, unknown = run("tls.py", "--backend", backend)
+    assert (greeting, pinned) == ("hello, ada@example.org", "pinned: True")
+    assert stranger.startswith("HandshakeError: the TLS handshake with localhost failed: ")
+    assert unknown.startswith("InvalidHandshake: ")
+
+
 @pytest.mark.anyio
 async def test_custom_extension_refuses_a_message_with_another_checksum() -> None:
     namespace = runpy.run_path(str(EXAMPLES / "custom_extension.py"))
@@ -215,6 +239,19 @@ def test_streaming_file_arrives_whole(backend: str, tmp_path: Path) -> None:
 def test_tcp_tunnel_passes_bytes_both_ways(backend: str) -> None:
     lines = run("tcp_tunnel.py", "--backend", backend)
     assert lines == ["hello through the tunnel"]
+
+
+def test_asyncio_program_gets_the_results_of_its_jobs() -> None:
+    lines = []
+    for name, number in itertools.product(("ada", "ben", "cleo"), range(3)):
+        digest = hashlib.sha256(f"job {number} of {name}".encode()).hexdigest()
+        lines.append(f"{name}, job {number}: {digest:.16}")
+    assert sorted(run("asyncio_program.py")) == lines
+
+
+def test_sansio_sockets_talk_without_an_event_loop() -> None:
+    close = "CloseReceived(close=CloseFrame(code=1000, reason=''))"
+    assert run("sansio_sockets.py") == ["HELLO", close]
 
 
 @on_backends
@@ -318,6 +355,27 @@ async def test_graceful_shutdown_says_goodbye(
             await ws.wait_closed()
             assert ws.close_code == code
         assert finish(process) == lines
+
+
+@needs_signals
+@pytest.mark.anyio
+@on_backends
+async def test_deployed_server_drains_and_ends(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PORT", "0")
+    monkeypatch.setenv("DRAIN_SECONDS", "0.05")
+    with running("deployed_server.py", "--backend", backend) as (process, uri):
+        async with connect(uri) as ws:
+            with pytest.raises(HandshakeRejected) as caught:
+                await connect(f"{uri}healthz").__aenter__()
+            assert caught.value.response.status_code == 200
+            process.send_signal(signal.SIGTERM)
+            await ws.wait_closed()
+            assert ws.close_code == 1012
+        stdout, stderr = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, stdout) == (0, "stopped\n")
+        assert "closed by this side: sent 1012" in stderr
 
 
 @needs_signals

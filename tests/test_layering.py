@@ -39,7 +39,7 @@ LAYERS = (
     ("anyws._client", "anyws._server"),
     ("anyws._reconnect", "anyws._router"),
     ("anyws",),
-    ("anyws.testing",),
+    ("anyws.sansio", "anyws.testing"),
     ("anyws._cli",),
     ("anyws.__main__",),
 )

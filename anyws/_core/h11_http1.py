@@ -28,7 +28,37 @@ _WITHOUT_BODY = frozenset({204, 304})
 _BODY_FIELDS = ("content-length", "transfer-encoding")
 
 
-class H11Client:
+class _Incoming:
+    """One message that comes in, as h11 reads it, and how far that has got.
+
+    h11 limits what it is given only while it wants more of it. So what is too large in pieces would
+    do in one.
+    """
+
+    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
+        self._http = h11.Connection(role, max_incomplete_event_size=MAX_HEAD)
+        self._received = 0
+        self._understood = 0  # where the head ended, or else the last bytes of the body
+
+    def trailing_data(self) -> bytes:
+        """Return what came behind the message: the first bytes of the WebSocket connection."""
+        return bytes(self._http.trailing_data[0])
+
+    @property
+    def _read(self) -> int:
+        """The bytes that have been understood so far."""
+        return self._received - len(self.trailing_data())
+
+    def _is_wrapped_too_well(self, event: h11.Data | h11.EndOfMessage) -> bool:
+        """Say whether more is around a piece of the body, or behind it, than a head may have."""
+        read = self._read
+        size = len(event.data) if isinstance(event, h11.Data) else 0
+        wrapping = read - self._understood - size
+        self._understood = read
+        return wrapping > MAX_HEAD
+
+
+class H11Client(_Incoming):
     """A client's opening handshake, or its way through a proxy: one request out, one response in.
 
     Args:
@@ -40,10 +70,9 @@ class H11Client:
     """
 
     def __init__(self, peer: str = "the server") -> None:
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        super().__init__(h11.CLIENT)
         self._peer = peer
         self._is_connect = False
-        self._received = 0
         self.refusal: Response | None = None
         self.is_cut: bool = False
 
@@ -89,15 +118,12 @@ class H11Client:
                 return self.refusal
             raise InvalidHandshake(f"{self._peer}'s answer is not a valid response: {exc}") from exc
 
-    def trailing_data(self) -> bytes:
-        """Return what came behind a 101, or behind the 2xx to CONNECT: it is no HTTP any more."""
-        return bytes(self._http.trailing_data[0])
-
     def _next_response(self) -> Response | None:
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.InformationalResponse | h11.Response):
-                if self._received - len(self.trailing_data()) > MAX_HEAD:
+                self._understood = self._read
+                if self._understood > MAX_HEAD:
                     raise InvalidHandshake(f"{self._peer}'s answer has more than {MAX_HEAD} bytes")
                 if event.status_code == 101 or (self._is_connect and is_success(event.status_code)):
                     return self._checked(_from_wire(event))
@@ -106,6 +132,8 @@ class H11Client:
                 # RFC 9110 §15.2: other interim responses are for skipping.
             elif isinstance(event, h11.Data):
                 assert self.refusal is not None
+                if self._is_wrapped_too_well(event):
+                    return self.refusal
                 self.refusal.body += bytes(event.data)
                 if len(self.refusal.body) >= MAX_BODY:
                     self.refusal.body = self.refusal.body[:MAX_BODY]
@@ -129,12 +157,11 @@ def is_success(status: int) -> bool:
     return 200 <= status <= 299
 
 
-class H11Server:
+class H11Server(_Incoming):
     """A server's opening handshake: one request in, one response out."""
 
     def __init__(self) -> None:
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self._received = 0
+        super().__init__(h11.SERVER)
         self._line_bytes = 0  # of the first line, as far as it has come
         self._has_line = False  # whether it is complete
         self._is_head = False
@@ -169,8 +196,10 @@ class H11Server:
             if isinstance(event, h11.Request):
                 self._begin(event)
             elif isinstance(event, h11.Data):
+                self._check_wrapping(event)
                 self._check_body(self._read - self._head_bytes)
             elif isinstance(event, h11.EndOfMessage):
+                self._check_wrapping(event)
                 return self._request
             elif isinstance(event, h11.ConnectionClosed):
                 raise BadRequest(400, "the connection ended before a request")
@@ -181,7 +210,7 @@ class H11Server:
 
     def _begin(self, event: h11.Request) -> None:
         self._is_head = event.method == b"HEAD"
-        self._head_bytes = self._read
+        self._head_bytes = self._understood = self._read
         # h11 counts only while a head is not complete.
         if self._head_bytes > MAX_HEAD:
             self._check_line()
@@ -204,22 +233,17 @@ class H11Server:
         if length is not None:
             self._check_body(int(length))
 
-    @property
-    def _read(self) -> int:
-        """The bytes that have been understood so far."""
-        return self._received - len(self.trailing_data())
-
     def _check_line(self) -> None:
         if self._line_bytes > MAX_HEAD:
             raise BadRequest(414, f"the request has a first line of more than {MAX_HEAD} bytes")
 
+    def _check_wrapping(self, event: h11.Data | h11.EndOfMessage) -> None:
+        if self._is_wrapped_too_well(event):
+            raise BadRequest(431, f"more than {MAX_HEAD} bytes are around the request's body")
+
     def _check_body(self, n: int) -> None:
         if n > MAX_BODY:
             raise BadRequest(413, f"the request has a body of more than {MAX_BODY} bytes")
-
-    def trailing_data(self) -> bytes:
-        """Return what came behind the request: the first bytes of the WebSocket connection."""
-        return bytes(self._http.trailing_data[0])
 
     def send_response(self, response: Response) -> bytes:
         """Return the bytes of a response: an upgrade for 101, else a whole message.

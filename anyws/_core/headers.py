@@ -43,6 +43,11 @@ class Headers(MutableMapping[str, str]):
     Raises:
         LocalProtocolError: a name that is no token, or a value with control characters in it or
             characters outside ISO-8859-1.
+
+    >>> headers = Headers({"Accept-Language": "fr"})
+    >>> headers.add("accept-language", "de")
+    >>> headers["ACCEPT-LANGUAGE"], headers.get_all("Accept-Language")
+    ('fr, de', ['fr', 'de'])
     """
 
     __slots__ = ("_built", "_lines")
@@ -177,6 +182,10 @@ class Request:
         http_version: "1.1".
 
     The properties read the header fields, or the target, anew each time.
+
+    >>> request = Request("/chat?room=tea&room=cake", Headers({"Cookie": "id=7; theme=dark"}))
+    >>> request.path_without_query, request.query, request.cookies
+    ('/chat', {'room': ['tea', 'cake']}, {'id': '7', 'theme': 'dark'})
     """
 
     path: str

@@ -60,6 +60,13 @@ def parse_uri(uri: str) -> URI:
     Raises:
         InvalidURI: another scheme, no host, a fragment, control characters, spaces or lone
             surrogates, a bad port or host, or a password without a user name.
+
+    >>> uri = parse_uri("wss://bücher.example/chat?room=tea")
+    >>> uri.host, uri.port, uri.path, uri.secure
+    ('xn--bcher-kva.example', 443, '/chat?room=tea', True)
+    >>> parse_uri("http://example.org/")
+    Traceback (most recent call last):
+    anyws.InvalidURI: 'http://example.org/' has the scheme 'http', allowed are ws and wss
     """
     if any(ord(character) <= 0x20 or ord(character) == 0x7F for character in uri):
         raise InvalidURI(f"{_shown(uri)} has spaces or control characters")

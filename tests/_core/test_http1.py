@@ -263,6 +263,32 @@ def test_body_of_a_request_of_64_kib_is_accepted(size: int) -> None:
     assert server_receives(data, size) is not None
 
 
+LONG = b"a" * MAX_HEAD
+wrapped = pytest.mark.parametrize(
+    "body",
+    [b"0\r\nX: " + LONG + b"\r\n\r\n", b"1;x=" + LONG + b"\r\na\r\n0\r\n\r\n"],
+    ids=["trailer", "chunk extension"],
+)
+
+
+@in_reads
+@wrapped
+def test_what_a_body_is_wrapped_in_is_limited_however_it_comes(body: bytes, size: int) -> None:
+    with pytest.raises(BadRequest) as caught:
+        server_receives(CHUNKED + body, size)
+    assert caught.value.status_code == 431
+
+
+@in_reads
+@wrapped
+def test_body_of_a_refusal_ends_where_its_wrapping_is_too_large(body: bytes, size: int) -> None:
+    head = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n"
+    client, data = new_client(), head + body
+    answers = [client.receive_data(data[at : at + size]) for at in range(0, len(data), size)]
+    response = next(filter(None, answers))
+    assert (response.status_code, response.body) == (403, b"no")
+
+
 def test_body_that_waits_to_be_asked_for_is_not_waited_for() -> None:
     # RFC 9110 §10.1.1
     data = POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"

@@ -9,8 +9,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from anyws._io.pull import PullReceiver
+from anyws._io.pull import MAX_HELD, PullReceiver
 from anyws._io.reactors import new_reactor
+from anyws._io.transport import READ_SIZE
 
 from .conformance import Link, Recorder, linked, settle, wire_memory, wire_sockets
 
@@ -34,6 +35,30 @@ async def test_receive_waits_for_bytes_and_returns_all_there_are() -> None:
             await settle()
         assert await puller.receive() == b"second third"
         assert puller.take() == b""
+
+
+async def test_no_more_is_read_than_is_taken() -> None:
+    sent = bytes(range(256)) * 4096  # 1 MiB
+    async with pulling() as (puller, link), anyio.create_task_group() as tasks:
+        tasks.start_soon(link.peer.send, sent)
+        received = bytearray()
+        while len(received) < len(sent):
+            await settle()
+            data = puller.take()
+            assert len(data) < MAX_HELD + READ_SIZE
+            received += data
+        assert received == sent
+
+
+async def test_receiver_that_takes_over_from_one_with_too_much_gets_the_rest() -> None:
+    sent = bytes(range(256)) * 4096
+    async with pulling() as (puller, link), anyio.create_task_group() as tasks:
+        tasks.start_soon(link.peer.send, sent)
+        await settle()
+        recorder = Recorder()
+        puller.hand_over(recorder, b"unused ")
+        await recorder.until_bytes(len(b"unused " + sent))
+        assert recorder.data == b"unused " + sent
 
 
 async def test_receive_flushes_what_was_written() -> None:
