@@ -54,7 +54,7 @@ def group(name: str) -> list[str]:
 
 def install_with_tests(session: nox.Session) -> None:
     """Install the checkout with every backend, compiled if it can be, and what the tests need."""
-    session.install("-e", ".[trio,uvloop,routing,socks]", *group("test"))
+    session.install("-e", ".[trio,uvloop,routing,socks,cli]", *group("test"))
 
 
 def install_sources(session: nox.Session, extras: str, *requirements: str) -> None:
@@ -76,7 +76,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def pure(session: nox.Session) -> None:
     """Run the tests on what is not compiled, recording branch coverage."""
-    install_sources(session, "trio,uvloop,routing,socks", *group("test"))
+    install_sources(session, "trio,uvloop,routing,socks,cli", *group("test"))
     session.run("python", "-m", "anyws", "--version")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *OWN_SESSION, *IN_PARALLEL, *session.posargs)
@@ -107,7 +107,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, and that every public name has one."""
-    install_sources(session, "trio,uvloop,routing,socks", *group("test"), *group("types"))
+    install_sources(session, "trio,uvloop,routing,socks,cli", *group("test"), *group("types"))
     session.run("mypy", "--strict")
     session.run("pyright", "--verifytypes", "anyws", "--ignoreexternal")
 
@@ -191,7 +191,7 @@ def sanitizers(session: nox.Session) -> None:
     session.chdir(copy)
     watch = "-fsanitize=address,undefined"
     flags = f"{watch} -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1"
-    extras = ".[trio,uvloop,routing,socks]"
+    extras = ".[trio,uvloop,routing,socks,cli]"
     session.install("-e", extras, *group("test"), env={"CFLAGS": flags, "LDFLAGS": watch})
     libraries = [
         subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip()

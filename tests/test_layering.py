@@ -40,6 +40,8 @@ LAYERS = (
     ("anyws._reconnect", "anyws._router"),
     ("anyws",),
     ("anyws.sansio", "anyws.testing"),
+    ("anyws._cli",),
+    ("anyws.__main__",),
 )
 
 # What waits, talks to the outside or logs has no place in the core.
@@ -189,6 +191,19 @@ def test_raw_peer_shares_no_code_with_what_it_tests(module: str) -> None:
     ] == []
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if is_within(name, "anyws._cli")])
+def test_command_line_uses_what_is_public(name: str) -> None:
+    # Which build it is, and the escaping of what a peer says, of which there shall be one.
+    allowed = ("anyws._cli", "anyws._build.describe", "anyws._logging.escaped")
+    assert [
+        imported
+        for imported in IMPORTS[name]
+        if is_within(imported, "anyws")
+        and imported.removeprefix("anyws.") not in anyws.__all__
+        and not any(is_within(imported, own) for own in allowed)
+    ] == []
+
+
 def test_only_one_module_knows_h11() -> None:
     users = [
         name for name, imported in IMPORTS.items() if any(is_within(i, "h11") for i in imported)
@@ -203,6 +218,15 @@ def test_only_the_router_knows_werkzeug() -> None:
         if any(is_within(i, "werkzeug") for i in imported)
     ]
     assert users == ["anyws._router"]
+
+
+def test_only_the_prompt_knows_prompt_toolkit() -> None:
+    users = [
+        name
+        for name, imported in IMPORTS.items()
+        if any(is_within(i, "prompt_toolkit") for i in imported)
+    ]
+    assert users == ["anyws._cli.prompt"]
 
 
 def async_generators(source: str) -> list[str]:
