@@ -225,7 +225,7 @@ def _read_challenge(parameters: Mapping[str, str]) -> Challenge | None:
     """Return the challenge with these parameters, None if it cannot be answered."""
     from hashlib import algorithms_available
 
-    named = parameters.get("algorithm")
+    named = parameters.get("algorithm") or None
     algorithm = (named or "MD5").lower()
     is_session = algorithm.endswith("-sess")
     algorithm = _ALGORITHMS.get(algorithm.removesuffix("-sess"), "")

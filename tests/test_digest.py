@@ -161,6 +161,13 @@ def test_challenge_of_rfc_2069_is_answered(algorithm: str | None) -> None:
     assert not fields(value).keys() & {"qop", "nc", "cnonce"}
 
 
+def test_algorithm_without_a_name_is_not_named_in_the_answer() -> None:
+    # `algorithm=` with nothing behind it would be no parameter (RFC 9110 §11.2).
+    value = challenged('Digest realm="r", nonce="n", algorithm="", qop="auth"')
+    assert value is not None
+    assert "algorithm" not in fields(value)
+
+
 def test_wrong_password_is_not_accepted() -> None:
     # The verifier is worth something.
     verifier = DigestVerifier("ann", "secret")
