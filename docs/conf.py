@@ -9,7 +9,7 @@ author = "The anyws authors"
 project_copyright = f"2026, {author}"
 version = release = installed_version("anyws-structured")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx_design"]
 # The table is part of another page.
 exclude_patterns = ["_build", "explanation/performance-table.rst"]
 # A word in single backticks is code, in docstrings as in these pages.
