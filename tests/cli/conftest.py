@@ -1,13 +1,15 @@
-"""A server in a thread, for what runs the program as a function."""
+"""A server in a thread, for what runs the program as a function; and the log as it was."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 from anyws import Server, ServerConnection, serve
+from anyws._cli.server_log import LOGGER
 
 
 async def behave(ws: ServerConnection) -> None:
@@ -41,3 +43,14 @@ def server() -> Iterator[Server]:
         )
         with portal.wrap_async_context_manager(serving) as running:
             yield running
+
+
+@pytest.fixture(autouse=True)
+def untouched_log() -> Iterator[None]:
+    """Undo what `set_up_log` does to the loggers of this process."""
+    library = logging.getLogger("anyws")
+    before = (library.handlers.copy(), library.propagate, library.level, LOGGER.level)
+    yield
+    library.handlers[:], library.propagate = before[:2]
+    library.setLevel(before[2])
+    LOGGER.setLevel(before[3])

@@ -251,17 +251,6 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return err.removeprefix("error: ").rstrip()
 
 
-@pytest.fixture(autouse=True)
-def quiet_library() -> Iterator[None]:
-    """Undo what `set_up_log` does to the loggers of this process."""
-    library = logging.getLogger("anyws")
-    before = (library.handlers.copy(), library.propagate, library.level, LOGGER.level)
-    yield
-    library.handlers[:], library.propagate = before[:2]
-    library.setLevel(before[2])
-    LOGGER.setLevel(before[3])
-
-
 def test_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
