@@ -141,7 +141,7 @@ class read_lines:  # used as `open` is
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lines: deque[bytes] = deque()
-        self._rest = b""
+        self._rest: list[bytes] = []  # of a line that has not ended
         self._has_ended = False
 
     async def __aenter__(self) -> read_lines:
@@ -167,10 +167,12 @@ class read_lines:  # used as `open` is
 
     def _take(self, chunk: bytes) -> None:
         self._has_ended = not chunk
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        self._lines.extend(lines)
-        if self._has_ended and self._rest:
-            self._lines.append(self._rest)
+        first, *others = chunk.split(b"\n")
+        self._rest.append(first)
+        if others or self._has_ended:
+            line, self._rest = b"".join(self._rest), others[-1:]
+            # What follows the last line end is a line only if it is not empty.
+            self._lines.extend([line, *others[:-1]] if others or line else [])
 
 
 def _copy(fd: int, sock: Socket) -> None:
