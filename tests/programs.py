@@ -1,4 +1,4 @@
-"""Run programs of examples/ as a user would: each by itself, in a process of its own."""
+"""Run programs as a user would, those of examples/ above all: each in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ __all__ = [
     "PYTHON",
     "ROOT",
     "TIMEOUT",
+    "environment",
     "finish",
     "run",
     "run_python",
     "running",
     "running_python",
+    "started",
 ]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +47,7 @@ def run_python(*arguments: str) -> list[str]:
         text=True,
         encoding="utf-8",
         timeout=TIMEOUT,
-        env=_environment(),
+        env=environment(),
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -62,27 +64,37 @@ def running(
 @contextmanager
 def running_python(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Start a program that serves; yield its process and the URI that it printed."""
+    with started(*arguments) as process:
+        assert process.stdout is not None
+        first_line = process.stdout.readline()
+        assert first_line.startswith("serving on ws"), first_line + _stderr_of(process)
+        yield process, first_line.removeprefix("serving on ").strip()
+
+
+@contextmanager
+def started(
+    *arguments: str, stdin: int = subprocess.DEVNULL, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a program; it is killed at the end of the block."""
     # A process started with SIGINT ignored, as shells do for jobs in the background, would
     # hand that on; a handler is not handed on.
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
             [*PYTHON, *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env=_environment(),
+            cwd=cwd,
+            env=environment(),
         )
     finally:
         signal.signal(signal.SIGINT, previous)
     with process:
         try:
-            assert process.stdout is not None
-            first_line = process.stdout.readline()
-            assert first_line.startswith("serving on ws"), first_line + _stderr_of(process)
-            yield process, first_line.removeprefix("serving on ").strip()
+            yield process
         finally:
             process.kill()
 
@@ -100,5 +112,6 @@ def _stderr_of(process: subprocess.Popen[str]) -> str:
     return process.communicate(timeout=TIMEOUT)[1]
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONIOENCODING": "utf-8"}
+def environment(**settings: str) -> dict[str, str]:
+    """Return the environment of a process, in which the package is found from everywhere."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **settings}

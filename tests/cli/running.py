@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import anyio
 
-__all__ = ["BACKENDS", "PROGRAM", "TIMEOUT", "Screen", "environment", "finish", "run", "running"]
+from ..programs import PYTHON, environment, started
+
+__all__ = ["BACKENDS", "PROGRAM", "TIMEOUT", "Screen", "finish", "run", "running"]
 
 BACKENDS = ("asyncio", "trio", "uvloop")
 
-ROOT = Path(__file__).resolve().parents[2]
-
 #: Warnings are errors in the program too.
-PROGRAM = (sys.executable, "-W", "error", "-u", "-m", "anyws")
+PROGRAM = (*PYTHON, "-m", "anyws")
 
 #: Seconds until a program counts as stuck: far above what any takes on a busy machine.
 TIMEOUT = 30.0
-
-
-def environment(**settings: str) -> dict[str, str]:
-    """Return the environment of the process, in which the package is found from everywhere."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **settings}
 
 
 def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -43,29 +34,11 @@ def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[byte
     )
 
 
-@contextmanager
-def running(*arguments: str, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *arguments: str, cwd: Path | None = None
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """Start the program; it is killed at the end of the block."""
-    # One that is started with SIGINT ignored, as shells do in the background, would hand that on.
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(
-            [*PROGRAM, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            cwd=cwd,
-            env=environment(),
-        )
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return started("-m", "anyws", *arguments, stdin=subprocess.PIPE, cwd=cwd)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:

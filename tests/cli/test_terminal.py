@@ -14,8 +14,9 @@ from anyio import to_thread
 
 from anyws import ServerConnection, serve
 
+from ..programs import environment
 from ..raw import LIMIT
-from .running import PROGRAM, TIMEOUT, environment
+from .running import PROGRAM, TIMEOUT
 
 if sys.platform == "win32":
     pytest.skip("there are no pseudo-terminals", allow_module_level=True)
