@@ -127,7 +127,10 @@ def connection_options(
     """
     unknown = sorted(set(given) - _NAMES)
     if unknown:
-        raise TypeError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(_NAMES))}")
+        raise TypeError(
+            f"unknown option {unknown[0]!r}; known are, beside what the function itself names, "
+            f"{', '.join(sorted(_NAMES))}"
+        )
     wanted = {name: value for name, value in given.items() if name != "logger" or value is not None}
     return ConnectionOptions(**wanted) if base is None else replace(base, **wanted)
 

@@ -171,7 +171,7 @@ def line(demo: Demo) -> str:
     """Return the figures in one line."""
     quick = [delay for client in demo.clients[:-1] for delay in client.last_delays]
     return (
-        f"{demo.elapsed:4.1f} s  {sum(client.is_connected for client in demo.clients)} connected, "
+        f"{demo.elapsed:4.1f} s  {len(feed)} connected, "
         f"{sum(client.rates[-1] for client in demo.clients):,.0f} messages/s in "
         f"{milliseconds(quick, median)}, {feed.dropped} dropped for the {SLOW}"
     )

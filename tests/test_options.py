@@ -109,7 +109,8 @@ def test_a_value_out_of_range_is_a_value_error(name: str, value: float, message:
         (
             "max_message_size",
             1,
-            "unknown option 'max_message_size'; known are close_timeout, json_codec, logger, "
+            "unknown option 'max_message_size'; known are, beside what the function itself "
+            "names, close_timeout, json_codec, logger, "
             "max_buffer, max_fragments, max_size, ping_interval, ping_timeout, send_timeout, "
             "write_limit",
         ),
