@@ -124,6 +124,8 @@ def _explain_rejection(exc: HandshakeRejected) -> str:
         text += "\nhint: --auth USER:PASSWORD or --header 'Authorization: ...' says who you are"
     if response.status_code == 403:
         text += "\nhint: the server may want another --origin, or --auth"
+    if response.status_code in (502, 504):
+        text += "\nhint: a proxy in front of the server answers, and does not reach it"
     return text
 
 

@@ -30,6 +30,7 @@ def refuse(ws: ServerConnection, request: Request) -> Response | None:
         "/moved": (302, "", {"Location": "ws://localhost/elsewhere"}),
         "/secret": (401, "who are you?", {"WWW-Authenticate": "Basic"}),
         "/forbidden": (403, "", {}),
+        "/gone": (502, "", {}),
         "/page": (500, "<html>", {"Content-Type": "text/html"}),
     }
     answer = answers.get(request.path)
@@ -221,6 +222,13 @@ def test_unknown_host_is_told(
             [
                 "HTTP 403 Forbidden, not with a WebSocket connection",
                 "hint: the server may want another --origin, or --auth",
+            ],
+        ),
+        (
+            "/gone",
+            [
+                "HTTP 502 Bad Gateway, not with a WebSocket connection",
+                "hint: a proxy in front of the server answers, and does not reach it",
             ],
         ),
         ("/page", ["HTTP 500 Internal Server Error, not with a WebSocket connection"]),
