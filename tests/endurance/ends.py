@@ -488,17 +488,18 @@ async def server_reset_the_handshake_of_tls(place: Place) -> None:
 
 @end
 async def connecting_was_cancelled(place: Place) -> None:
-    with anyio.CancelScope() as scope:
+    scope = anyio.CancelScope()
 
-        async def cancel(peer: RawPeer) -> None:
-            await peer.read_head()
-            scope.cancel()
+    async def cancel(peer: RawPeer) -> None:
+        await peer.read_head()
+        scope.cancel()
 
-        async with (
-            answered_by(place, cancel) as uri,
-            connect(f"ws{uri}", logger=LOGGER),
-        ):
-            pass
+    # Not around the server: from 3.13 on contextlib keeps an exception that passes a generator in
+    # a cycle.
+    async with answered_by(place, cancel) as uri:
+        with scope:
+            async with connect(f"ws{uri}", logger=LOGGER):
+                pass
 
 
 @end
