@@ -494,8 +494,8 @@ async def connecting_was_cancelled(place: Place) -> None:
         await peer.read_head()
         scope.cancel()
 
-    # Not around the server: from 3.13 on contextlib keeps an exception that passes a generator in
-    # a cycle.
+    # Not around the server: since Python 3.12, contextlib keeps an exception that passes a
+    # generator in a cycle.
     async with answered_by(place, cancel) as uri:
         with scope:
             async with connect(f"ws{uri}", logger=LOGGER):
