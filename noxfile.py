@@ -19,6 +19,9 @@ COVERAGE_FLOOR = 97
 # They wait for what others' programs do, and have sessions: see `frontends`, `proxies`, `browser`.
 OWN_SESSION = ("--ignore=tests/frontends", "--ignore=tests/proxies", "--ignore=tests/browser")
 
+# Programs in processes of their own, whose coverage nobody measures: `tests` runs them.
+PROGRAMS = ("--ignore=tests/test_examples.py", "--ignore=tests/test_tutorial.py")
+
 # A process for each core. What follows `--` comes later, so that `-n0` keeps it to one.
 IN_PARALLEL = ("--numprocesses=auto", "--dist=worksteal")
 
@@ -79,7 +82,8 @@ def pure(session: nox.Session) -> None:
     install_sources(session, "trio,uvloop,routing,socks,cli", *group("test"))
     session.run("python", "-m", "anyws", "--version")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *OWN_SESSION, *IN_PARALLEL, *session.posargs)
+    left_out = (*OWN_SESSION, *PROGRAMS)
+    session.run("coverage", "run", "-m", "pytest", *left_out, *IN_PARALLEL, *session.posargs)
 
 
 for python in PYTHONS:
