@@ -11,7 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from socket import socket as Socket
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack
 
 import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
@@ -333,6 +333,14 @@ class Connecting(Block[ClientConnection]):
 
     def __await__(self) -> Generator[Any, Any, ClientConnection]:
         return self._start().__await__()
+
+    if not TYPE_CHECKING:  # which finds it out by itself
+
+        def __aiter__(self) -> NoReturn:
+            raise TypeError(
+                "connect gives one connection: for one after another use `async with "
+                "reconnect(...) as attempts`, then `async for ws in attempts`"
+            )
 
     async def _start(self) -> ClientConnection:
         if self._task_group is None:

@@ -195,6 +195,14 @@ async def test_a_connecting_object_serves_once() -> None:
         await enter(connecting)
 
 
+async def test_looping_over_connect_names_reconnect() -> None:
+    # As users of websockets are used to write it.
+    connecting: Any = connect("ws://localhost/")
+    with pytest.raises(TypeError, match=r"async with reconnect\(...\) as attempts"):
+        async for _ in connecting:
+            pass
+
+
 async def test_a_connecting_object_does_not_serve_again_in_a_task_group() -> None:
     async with raw_server(answer_close) as port, anyio.create_task_group() as tasks:
         connecting = connect(f"ws://127.0.0.1:{port}/", task_group=tasks)
